@@ -1,0 +1,1 @@
+//! Plugins that must look at other objects before a write is accepted.

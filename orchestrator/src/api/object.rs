@@ -1,0 +1,139 @@
+//! An API object of any kind, as the server stores and serves it.
+//!
+//! Metadata is split off by hand: deserializing through `#[serde(flatten)]`
+//! buffers the whole document a second time.
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::ObjectKey;
+
+/// A JSON document with typed metadata.
+///
+/// The server moves objects of every kind, custom ones included, through one
+/// code path, so it knows only what all kinds share. Code that knows a kind
+/// asks for a typed view with [`Object::decode`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Object {
+    /// Group and version, such as `apps/v1`.
+    pub api_version: String,
+    /// Kind, such as `Deployment`.
+    pub kind: String,
+    /// Standard metadata.
+    pub metadata: ObjectMeta,
+    /// `spec`, `status`, `data` and every other top-level field.
+    pub body: Map<String, Value>,
+}
+
+/// An object that does not fit the kind it claims to be.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot decode {kind} at {path}")]
+pub struct DecodeError {
+    /// The kind it claims to be; empty if it names none.
+    pub kind: String,
+    /// The field that does not fit, such as `spec.replicas`; `.` is the whole.
+    pub path: String,
+    /// What is wrong with it.
+    #[source]
+    pub source: serde_json::Error,
+}
+
+impl Object {
+    /// The object a JSON document describes.
+    pub fn from_value(value: Value) -> Result<Self, DecodeError> {
+        let Value::Object(mut body) = value else {
+            return Err(undecodable("", ".", serde_json::Error::custom("not a JSON object")));
+        };
+        let mut text = |name: &str| match body.remove(name) {
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(Value::String(s)) => Ok(s),
+            Some(_) => Err(undecodable("", name, serde_json::Error::custom("not a string"))),
+        };
+        let api_version = text("apiVersion")?;
+        let kind = text("kind")?;
+        let metadata = match body.remove("metadata") {
+            None | Some(Value::Null) => ObjectMeta::default(),
+            Some(value) => serde_path_to_error::deserialize(value).map_err(|error| {
+                let path = format!("metadata.{}", error.path());
+                undecodable(&kind, &path, error.into_inner())
+            })?,
+        };
+        Ok(Self { api_version, kind, metadata, body })
+    }
+
+    /// The object a JSON text describes.
+    pub fn from_slice(json: &[u8]) -> Result<Self, DecodeError> {
+        serde_json::from_slice(json)
+            .map_err(|source| undecodable("", ".", source))
+            .and_then(Self::from_value)
+    }
+
+    /// The JSON document of this object.
+    pub fn to_value(&self) -> Result<Value, DecodeError> {
+        serde_json::to_value(self).map_err(|source| undecodable(&self.kind, ".", source))
+    }
+
+    /// Namespace and name.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            namespace: self.metadata.namespace.clone().unwrap_or_default(),
+            name: self.metadata.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Views this object as `K`.
+    pub fn decode<K: DeserializeOwned>(&self) -> Result<K, DecodeError> {
+        self.decode_reporting(|_| ())
+    }
+
+    /// Views this object as `K`, reporting the path of each field `K` lacks.
+    pub fn decode_reporting<K: DeserializeOwned>(
+        &self,
+        mut unknown: impl FnMut(String),
+    ) -> Result<K, DecodeError> {
+        let value = self.to_value()?;
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+        // `.?` stands for the Option that k8s-openapi wraps a field in.
+        serde_ignored::deserialize(tracked, |path| unknown(path.to_string().replace(".?", "")))
+            .map_err(|source| undecodable(&self.kind, &track.path().to_string(), source))
+    }
+
+    /// Replaces this object by what `typed` holds.
+    pub fn encode<K: Serialize>(&mut self, typed: &K) -> Result<(), DecodeError> {
+        *self = serde_json::to_value(typed)
+            .map_err(|source| undecodable(&self.kind, ".", source))
+            .and_then(Self::from_value)?;
+        Ok(())
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.body.len() + 3))?;
+        if !self.api_version.is_empty() {
+            map.serialize_entry("apiVersion", &self.api_version)?;
+        }
+        if !self.kind.is_empty() {
+            map.serialize_entry("kind", &self.kind)?;
+        }
+        map.serialize_entry("metadata", &self.metadata)?;
+        for (name, value) in &self.body {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_value(Value::deserialize(deserializer)?)
+            .map_err(|error| serde::de::Error::custom(format!("{error}: {}", error.source)))
+    }
+}
+
+fn undecodable(kind: &str, path: &str, source: serde_json::Error) -> DecodeError {
+    DecodeError { kind: kind.to_owned(), path: path.to_owned(), source }
+}

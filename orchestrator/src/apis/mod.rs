@@ -1,0 +1,2 @@
+//! Every kind the server knows, one file each: names, defaults, validation,
+//! columns, subresources.

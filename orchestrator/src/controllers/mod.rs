@@ -1,0 +1,1 @@
+//! Control loops: each drives one kind toward what its `spec` asks for.

@@ -1,0 +1,2 @@
+//! The `podium` command.
+fn main() {}

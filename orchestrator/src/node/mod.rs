@@ -1,0 +1,1 @@
+//! The node agent: what the kubelet is to Kubernetes.

@@ -1,0 +1,1 @@
+//! Binds Pods to nodes: a snapshot, a pure cycle, plugins.

@@ -1,0 +1,1 @@
+//! The API server: TLS, the request pipeline, verbs, discovery, OpenAPI, watch.

@@ -1,0 +1,1 @@
+//! Objects over the store: the value envelope, the watch cache, guaranteed updates.
