@@ -4,19 +4,24 @@
 //! Nothing here knows a particular kind, a store or HTTP, so every other room
 //! may use it.
 
+mod age;
 mod authorize;
 mod field;
+pub mod int_or_string;
 mod key;
 pub mod names;
 mod object;
+mod quantity;
 mod resource;
 mod selector;
 mod status;
 
+pub use age::{age, human_duration};
 pub use authorize::{Attributes, Authorizer, Decision, User};
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use key::{GroupResource, GroupVersionKind, ObjectKey};
 pub use object::{DecodeError, Object};
+pub use quantity::{Quantity, QuantityError};
 pub use resource::{
     Behaviour, Column, ColumnType, Computed, Operation, Resource, ResourceTable, Scope,
     SelectableField, Strategy, Subresource, TypedScope, Verb,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
@@ -124,7 +125,7 @@ pub enum ColumnType {
     Date,
 }
 
-/// One column of `kubectl get`, between NAME and AGE.
+/// One column of `kubectl get`, beside NAME and AGE.
 #[derive(Debug)]
 pub struct Column<K> {
     /// Header, capitalized as upstream's (`Ready`, `Up-to-date`).
@@ -133,10 +134,35 @@ pub struct Column<K> {
     pub priority: u8,
     /// Type.
     pub kind: ColumnType,
-    /// The cell of one object.
-    pub cell: fn(&K) -> Value,
+    /// The cell of one object, as of a point in time.
+    pub cell: fn(&K, Timestamp) -> Value,
     /// What it means, for clients that show descriptions.
     pub description: &'static str,
+}
+
+impl<K> Column<K> {
+    /// A column of text that is always shown.
+    pub const fn new(
+        name: &'static str,
+        description: &'static str,
+        cell: fn(&K, Timestamp) -> Value,
+    ) -> Self {
+        Self { name, priority: 0, kind: ColumnType::String, cell, description }
+    }
+
+    /// This column, as one of whole numbers.
+    #[must_use]
+    pub const fn integer(mut self) -> Self {
+        self.kind = ColumnType::Integer;
+        self
+    }
+
+    /// This column, shown only with `-o wide`.
+    #[must_use]
+    pub const fn wide(mut self) -> Self {
+        self.priority = 1;
+        self
+    }
 }
 
 /// A field that `fieldSelector` may name, beside `metadata.name` and `metadata.namespace`.
@@ -194,9 +220,11 @@ pub trait Strategy: Send + Sync + 'static {
     const CATEGORIES: &'static [&'static str] = &[];
     /// Subresources.
     const SUBRESOURCES: &'static [Subresource] = &[];
-    /// Columns between NAME and AGE.
+    /// Columns beside NAME and AGE; a table shows NAME, those of priority 0, AGE, and those of priority 1.
     const COLUMNS: &'static [Column<Self::Kind>] = &[];
-    /// Whether a table ends with the AGE column.
+    /// Whether a table begins with the NAME column.
+    const NAME_COLUMN: bool = true;
+    /// Whether a table has the AGE column; without it, `COLUMNS` keep their order.
     const AGE_COLUMN: bool = true;
     /// What `fieldSelector` may name.
     const SELECTABLE_FIELDS: &'static [SelectableField<Self::Kind>] = &[];
@@ -265,10 +293,10 @@ pub trait Behaviour: Send + Sync {
     ) -> Result<(FieldErrors, Vec<String>), DecodeError>;
     /// What is wrong with `name` as a name of this kind.
     fn validate_name(&self, name: &str) -> Result<(), String>;
-    /// Columns between NAME and AGE: name, type, priority, description.
+    /// Columns beside NAME and AGE: name, type, priority, description.
     fn columns(&self) -> Vec<(&str, ColumnType, u8, &str)>;
-    /// Cells of one object's row, one per column.
-    fn cells(&self, object: &Object) -> Result<Vec<Value>, DecodeError>;
+    /// Cells of one object's row as of `now`, one per column.
+    fn cells(&self, object: &Object, now: Timestamp) -> Result<Vec<Value>, DecodeError>;
     /// Paths that `fieldSelector` may name, beside name and namespace.
     fn selectable_fields(&self) -> Vec<&str>;
     /// Their values in `object`, in the same order.
@@ -317,7 +345,9 @@ pub struct Resource {
     pub subresources: Vec<Subresource>,
     /// Where its objects are stored.
     pub stored_as: GroupResource,
-    /// Whether tables end with AGE.
+    /// Whether tables begin with NAME.
+    pub name_column: bool,
+    /// Whether tables have AGE, between the columns of priority 0 and those of priority 1.
     pub age_column: bool,
     /// Whether changes of the spec raise `metadata.generation`.
     pub has_generation: bool,
@@ -360,6 +390,7 @@ impl Resource {
             verbs: Verb::ALL,
             subresources: S::SUBRESOURCES.to_vec(),
             stored_as: S::STORED_AS.unwrap_or(own),
+            name_column: S::NAME_COLUMN,
             age_column: S::AGE_COLUMN,
             has_generation: S::HAS_GENERATION,
             unconditional_update: S::UNCONDITIONAL_UPDATE,
@@ -442,9 +473,9 @@ impl<S: Strategy> Behaviour for S {
         S::COLUMNS.iter().map(|c| (c.name, c.kind, c.priority, c.description)).collect()
     }
 
-    fn cells(&self, object: &Object) -> Result<Vec<Value>, DecodeError> {
+    fn cells(&self, object: &Object, now: Timestamp) -> Result<Vec<Value>, DecodeError> {
         let typed: S::Kind = object.decode()?;
-        Ok(S::COLUMNS.iter().map(|c| (c.cell)(&typed)).collect())
+        Ok(S::COLUMNS.iter().map(|c| (c.cell)(&typed, now)).collect())
     }
 
     fn selectable_fields(&self) -> Vec<&str> {
