@@ -1,0 +1,41 @@
+#!/bin/sh
+# Builds every guest in this repository, byte for byte as committed:
+# `examples/build.sh` writes them, `examples/build.sh --check` compares.
+# Needs clang 19 and lld 19 (Debian: clang-19, lld-19); CC names another clang 19.
+set -eu
+cd "$(dirname "$0")/.."
+cc=${CC:-clang-19}
+check=${1:-}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/bindings"
+
+cargo build --quiet -p podium-tests --features generators --bin guest
+guest=${CARGO_TARGET_DIR:-target}/debug/guest
+"$guest" bindings examples/sdk/wit function "$work/bindings"
+"$guest" bindings examples/sdk/wit program "$work/bindings"
+
+# build WORLD SOURCE: the component beside the source.
+build() {
+  out=${2%.c}.wasm
+  "$cc" --target=wasm32-unknown-unknown -fuse-ld=lld -O2 -ffreestanding -mbulk-memory -w \
+    -fno-builtin-malloc -fno-builtin-memset -nostdlib -nostdlibinc -fno-ident \
+    -Iexamples/sdk/include -I"$work" -ffile-prefix-map="$work"=. \
+    -Wl,--no-entry -Wl,--gc-sections -Wl,--strip-all -Wl,-z,stack-size=65536 \
+    "$2" "examples/sdk/$1.c" examples/sdk/guest.c "$work/bindings/$1.c" \
+    "$work/bindings/$1_component_type.o" -o "$work/core.wasm"
+  "$guest" component "$work/core.wasm" "$work/out.wasm"
+  if [ "$check" = --check ]; then
+    cmp "$work/out.wasm" "$out" || { echo "$out is not what its source builds to" >&2; exit 1; }
+  else
+    cp "$work/out.wasm" "$out"
+  fi
+  echo "$out $(wc -c < "$out") bytes"
+}
+
+build function examples/hello/hello.c
+build function examples/greeting/greeter.c
+build function examples/greeting/frontend.c
+build program examples/ticker/ticker.c
+build function tests/guests/prober.c
+build program tests/guests/toolbox.c
