@@ -1,1 +1,17 @@
-//! How every part but the API server talks to it: `kube::Client` in process or over TLS, shared informers, events.
+//! The API as an ordinary client sees it: `kube::Client` over the in-process
+//! router or over TLS, shared informers, and events.
+//!
+//! Controllers, scheduler, node agent and proxy know the cluster through this
+//! room alone, so that each of them can move to another machine unchanged.
+
+mod connect;
+pub mod events;
+pub mod informer;
+
+pub use connect::{ConnectError, from_kubeconfig, in_process};
+pub use events::{EventRecorder, EventWriter};
+pub use informer::{Change, Changes, Index, Informer, Informers, Metadata};
+
+pub use crate::api::{
+    LabelSelector, ObjectKey, Quantity, QuantityError, SelectorError, User, names,
+};
