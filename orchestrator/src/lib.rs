@@ -12,6 +12,7 @@ pub mod client;
 pub mod clock;
 pub mod controllers;
 pub mod node;
+pub mod platform;
 pub mod proxy;
 pub mod scheduler;
 pub mod server;
