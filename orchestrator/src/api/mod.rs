@@ -11,8 +11,11 @@ pub mod int_or_string;
 mod key;
 pub mod names;
 mod object;
+pub mod patch;
+pub mod protobuf;
 mod quantity;
 mod resource;
+pub mod schema;
 mod selector;
 mod status;
 

@@ -1,0 +1,94 @@
+//! The schemas of the built-in kinds: how their parts merge, and their OpenAPI.
+//!
+//! `build.rs` makes both out of k8s-openapi's types and of `merge-keys.txt`,
+//! which holds what those types do not say: a line per field with its type's
+//! name, the field (`.`: the type itself), list-type, list-map-keys, map-type,
+//! patch-merge-key and patch-strategy, `-` for none. `tests/src/bin/tables.rs`
+//! generates that file. The results are compressed into the binary and
+//! unpacked when they are first asked for: parsed, they would take tens of megabytes.
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::OnceLock;
+
+use flate2::read::DeflateDecoder;
+
+use super::GroupVersionKind;
+
+mod openapi;
+
+pub use openapi::{document, index_hash};
+
+/// As large as an unpacked table can be; the real ones are a tenth of it.
+const MAX_UNPACKED: u64 = 32 << 20;
+
+/// How one field of a type merges.
+#[derive(Debug, Default)]
+pub(super) struct FieldShape {
+    /// The type of the field, of its items or of its values; empty for a scalar.
+    pub(super) of: &'static str,
+    /// The key by which a strategic merge patch finds an item of a list.
+    pub(super) patch_merge_key: Option<&'static str>,
+    /// Whether a strategic merge patch merges the list rather than replacing it.
+    pub(super) merges: bool,
+}
+
+/// A type's fields that are more than plain values.
+pub(super) type Shape = HashMap<&'static str, FieldShape>;
+
+/// The name of a kind's type, if it is built in.
+pub(super) fn type_name(gvk: &GroupVersionKind) -> Option<&'static str> {
+    static TYPES: OnceLock<HashMap<(&str, &str, &str), &str>> = OnceLock::new();
+    let types = TYPES.get_or_init(|| {
+        let lines = unpacked_kinds().lines().map(|line| {
+            let mut columns = line.split('\t');
+            let mut column = || columns.next().unwrap_or_default();
+            let (group, version, kind) = (column(), column(), column());
+            ((group, version, kind), column())
+        });
+        lines.collect()
+    });
+    types.get(&(&*gvk.group, &*gvk.version, &*gvk.kind)).copied()
+}
+
+/// The shape of a type.
+pub(super) fn shape(type_name: &str) -> Option<&'static Shape> {
+    static SHAPES: OnceLock<HashMap<&str, Shape>> = OnceLock::new();
+    let shapes = SHAPES.get_or_init(|| {
+        let mut shapes: HashMap<&str, Shape> = HashMap::new();
+        for line in unpacked_shapes().lines() {
+            let mut columns = line.split('\t');
+            let mut column = || columns.next().unwrap_or_default();
+            let (type_name, field, of, key, strategy) =
+                (column(), column(), column(), column(), column());
+            let shape = FieldShape {
+                of,
+                patch_merge_key: (key != "-").then_some(key),
+                merges: strategy.split(',').any(|word| word == "merge"),
+            };
+            shapes.entry(type_name).or_default().insert(field, shape);
+        }
+        shapes
+    });
+    shapes.get(type_name)
+}
+
+/// Lines of type, field, the field's type, patch-merge-key and patch-strategy.
+fn unpacked_shapes() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/shapes.deflate"))))
+}
+
+/// Lines of group, version, kind and type.
+fn unpacked_kinds() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/kinds.deflate"))))
+}
+
+fn unpack(compressed: &[u8]) -> String {
+    let mut text = String::new();
+    DeflateDecoder::new(compressed)
+        .take(MAX_UNPACKED)
+        .read_to_string(&mut text)
+        .expect("the build script wrote it");
+    text
+}
