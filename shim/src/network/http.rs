@@ -1,0 +1,134 @@
+//! Between bytes and calls: connections to a function, and requests to a guest's socket.
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HOST, RETRY_AFTER};
+use http::{HeaderValue, StatusCode, Uri, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+
+use super::listener::HttpPort;
+use super::pod::empty;
+use super::{Body, Peer, Refused, RefusedReason, Request, Response, Stream, Switch};
+
+/// How long a caller may take over its headers; idle connections are closed after it too.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of headers in one request; nginx and Envoy allow about as many.
+const MAX_HEADERS: usize = 64 << 10;
+/// Requests at once on one connection (HTTP/2), as RFC 9113 recommends at least.
+const MAX_STREAMS: u32 = 100;
+
+/// Runs what hyper spawns as tasks of the switch.
+#[derive(Clone)]
+struct Tasks(Switch);
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+/// Serves HTTP/1.1 and HTTP/2 on a connection until it ends or the port closes.
+pub(super) async fn serve(switch: Switch, stream: Stream, port: Arc<HttpPort>) {
+    let peer = Peer { source: stream.peer_addr() };
+    let called = port.clone();
+    let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+        let (port, peer) = (called.clone(), peer.clone());
+        async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let answer = port.call(request, peer).await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(|refused| unavailable(refused.reason)))
+        }
+    });
+    let mut builder = auto::Builder::new(Tasks(switch));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADERS as u32)
+        .max_concurrent_streams(MAX_STREAMS);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = port.closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection to a function ended badly");
+    }
+}
+
+/// Writes a request to a guest's own socket and reads the answer.
+///
+/// The request comes back if none of it was sent; afterwards a failure is a 502.
+pub(super) async fn send(
+    switch: &Switch,
+    stream: Stream,
+    mut request: Request,
+) -> Result<Response, Refused> {
+    let refused = |request| Refused { request, reason: RefusedReason::NotListening };
+    let shaken = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEADERS)
+        .handshake::<_, Body>(TokioIo::new(stream))
+        .await;
+    let Ok((mut sender, connection)) = shaken else { return Err(refused(request)) };
+    switch.spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a guest ended badly");
+        }
+    });
+    to_origin_form(&mut request);
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+        Err(mut error) => match error.take_message() {
+            Some(request) => Err(refused(request)),
+            None => {
+                tracing::debug!(error = %error.error(), "guest did not answer");
+                Ok(status(StatusCode::BAD_GATEWAY))
+            }
+        },
+    }
+}
+
+/// A request target as HTTP/1.1 has it: the path alone, with the authority in `Host`.
+fn to_origin_form(request: &mut Request) {
+    let uri = request.uri();
+    if let Some(authority) = uri.authority()
+        && !request.headers().contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// The answer for a caller who cannot take a refusal.
+fn unavailable(reason: RefusedReason) -> Response {
+    let mut response = status(StatusCode::SERVICE_UNAVAILABLE);
+    if reason == RefusedReason::Saturated {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn status(status: StatusCode) -> Response {
+    let mut response = Response::new(empty());
+    *response.status_mut() = status;
+    response
+}
