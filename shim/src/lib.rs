@@ -7,3 +7,4 @@
 
 pub mod cri;
 pub mod network;
+pub mod sockets;

@@ -10,9 +10,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::listener::HttpPort;
-use super::pod::empty;
 use super::{Body, Peer, Refused, RefusedReason, Request, Response, Stream, Switch};
 
 /// How long a caller may take over its headers; idle connections are closed after it too.
@@ -72,35 +72,62 @@ pub(super) async fn serve(switch: Switch, stream: Stream, port: Arc<HttpPort>) {
     }
 }
 
-/// Writes a request to a guest's own socket and reads the answer.
-///
-/// The request comes back if none of it was sent; afterwards a failure is a 502.
-pub(super) async fn send(
+/// A request that was not answered.
+pub(crate) struct Unanswered {
+    /// The request, if none of it was sent.
+    pub(crate) request: Option<Request>,
+    /// Why.
+    pub(crate) source: hyper::Error,
+}
+
+/// Writes a request to a connection and reads the answer, as HTTP/1.1.
+pub(super) async fn send<T>(
     switch: &Switch,
-    stream: Stream,
+    connection: T,
     mut request: Request,
-) -> Result<Response, Refused> {
-    let refused = |request| Refused { request, reason: RefusedReason::NotListening };
+) -> Result<Response, Unanswered>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let shaken = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEADERS)
-        .handshake::<_, Body>(TokioIo::new(stream))
+        .handshake::<_, Body>(TokioIo::new(connection))
         .await;
-    let Ok((mut sender, connection)) = shaken else { return Err(refused(request)) };
+    let (mut sender, connection) = match shaken {
+        Ok(shaken) => shaken,
+        Err(source) => return Err(Unanswered { request: Some(request), source }),
+    };
     switch.spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to a guest ended badly");
+            tracing::debug!(%error, "connection of a request ended badly");
         }
     });
     to_origin_form(&mut request);
     match sender.try_send_request(request).await {
         Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
-        Err(mut error) => match error.take_message() {
-            Some(request) => Err(refused(request)),
-            None => {
-                tracing::debug!(error = %error.error(), "guest did not answer");
-                Ok(status(StatusCode::BAD_GATEWAY))
-            }
-        },
+        Err(mut error) => {
+            let request = error.take_message();
+            Err(Unanswered { request, source: error.into_error() })
+        }
+    }
+}
+
+/// Sends a request to a guest's own socket. It comes back if none of it was
+/// sent; afterwards a failure is a 502.
+pub(super) async fn send_to_guest(
+    switch: &Switch,
+    stream: Stream,
+    request: Request,
+) -> Result<Response, Refused> {
+    match send(switch, stream, request).await {
+        Ok(response) => Ok(response),
+        Err(Unanswered { request: Some(request), .. }) => {
+            Err(Refused { request, reason: RefusedReason::NotListening })
+        }
+        Err(Unanswered { request: None, source }) => {
+            tracing::debug!(error = %source, "guest did not answer");
+            Ok(status(StatusCode::BAD_GATEWAY))
+        }
     }
 }
 
@@ -128,7 +155,7 @@ fn unavailable(reason: RefusedReason) -> Response {
 }
 
 fn status(status: StatusCode) -> Response {
-    let mut response = Response::new(empty());
+    let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response
 }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -149,6 +148,11 @@ impl PodNet {
         Ok(TcpListener { pod: self.clone(), local, backlog: receiver })
     }
 
+    /// Whether a container of the Pod has opened this port.
+    pub fn is_listening(&self, port: u16) -> bool {
+        self.0.listening.lock().contains(&port)
+    }
+
     /// Opens a socket for datagrams; port 0 picks one.
     pub fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket, NetworkError> {
         if self.0.detached.load(Ordering::SeqCst) {
@@ -251,12 +255,6 @@ impl PodNet {
             .find(|port| !listening.contains(port))
             .unwrap_or(*EPHEMERAL.end())
     }
-}
-
-/// A request or answer without a body.
-pub(super) fn empty() -> super::Body {
-    use http_body_util::BodyExt;
-    http_body_util::Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 pub(super) fn next_ephemeral(counter: &AtomicU16) -> u16 {

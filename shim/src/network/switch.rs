@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU16;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -216,7 +217,7 @@ impl Switch {
             return port.call(request, peer.clone()).await;
         }
         match self.connect_endpoint(peer.source, to, host_endpoint).await {
-            Ok(stream) => http::send(self, stream, request).await,
+            Ok(stream) => http::send_to_guest(self, stream, request).await,
             Err(error) => {
                 tracing::debug!(%to, %error, "endpoint not reached");
                 Err(Refused { request, reason: RefusedReason::NotListening })
@@ -292,6 +293,18 @@ impl Switch {
             }
         });
         Ok(near)
+    }
+
+    /// Writes a request to a connection; the switch runs the connection.
+    pub(crate) async fn send_over<T>(
+        &self,
+        connection: T,
+        request: Request,
+    ) -> Result<Response, http::Unanswered>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        http::send(self, connection, request).await
     }
 
     /// Runs a task that ends with the switch.

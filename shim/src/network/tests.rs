@@ -9,7 +9,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use super::pod::empty;
 use super::*;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ fn answer(text: String) -> Response {
 }
 
 fn get(path: &str) -> Request {
-    ::http::Request::get(path).body(empty()).unwrap()
+    ::http::Request::get(path).body(Body::default()).unwrap()
 }
 
 fn host() -> Peer {
