@@ -1,0 +1,220 @@
+//! Turns artifacts into something that can be started, once.
+//!
+//! There is one wasmtime engine per node. An artifact is recognised by its
+//! exports, its imports are checked against what the node offers, and its
+//! compiled code is kept on disk and mapped. Several containers that want the
+//! same artifact at the same time wait for one compilation.
+
+mod cache;
+mod config;
+mod detect;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Component, InstancePre as ComponentPre, Linker as ComponentLinker};
+use wasmtime::{InstancePre as ModulePre, Linker as ModuleLinker, Module};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+pub use detect::{DetectError, Kind, detect};
+
+use crate::guest::{Guest, ModuleGuest};
+use crate::platform;
+use cache::Cache;
+
+/// Compilations at once: each uses all cores already, two so that a small
+/// artifact does not wait for a large one.
+const COMPILATIONS: usize = 2;
+
+/// Why an artifact cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine itself cannot be built on this machine.
+    #[error("cannot set up the WebAssembly engine")]
+    Setup(#[source] wasmtime::Error),
+    /// The folder of compiled code cannot be used.
+    #[error("cannot use the folder {0} of compiled code")]
+    Folder(PathBuf, #[source] io::Error),
+    /// The artifact cannot be read.
+    #[error("cannot read the artifact")]
+    Read(#[source] io::Error),
+    /// It is nothing that can be run.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// It does not validate or uses features that are not supported.
+    #[error("it does not compile")]
+    Compile(#[source] wasmtime::Error),
+    /// It imports what this node lacks; the text names the import.
+    #[error("it imports what this node does not offer")]
+    Import(#[source] wasmtime::Error),
+    /// The compiler's thread ended.
+    #[error("the compiler stopped")]
+    Stopped,
+}
+
+/// An artifact that is ready to be instantiated.
+pub enum Artifact {
+    /// A function.
+    Function(ProxyPre<Guest>),
+    /// A program.
+    Program(CommandPre<Guest>),
+    /// A program of preview 1.
+    Module(ModulePre<ModuleGuest>),
+}
+
+impl Artifact {
+    /// Whether it is called per request.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Self::Function(_))
+    }
+}
+
+/// The node's WebAssembly engine.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    components: ComponentLinker<Guest>,
+    modules: ModuleLinker<ModuleGuest>,
+    cache: Cache,
+    /// Artifacts in use, each behind the lock that lets one caller prepare it.
+    artifacts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Weak<Artifact>>>>>,
+    compilations: Arc<Semaphore>,
+    instances: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// Sets the engine up; compiled code is kept in `folder`.
+    pub fn new(folder: PathBuf) -> Result<Self, EngineError> {
+        let built = config::build().map_err(EngineError::Setup)?;
+        let engine = built.engine;
+        let cache = Cache::open(folder.clone(), &engine)
+            .map_err(|source| EngineError::Folder(folder, source))?;
+        Ok(Self {
+            components: crate::guest::component_linker(&engine).map_err(EngineError::Setup)?,
+            modules: crate::guest::module_linker(&engine).map_err(EngineError::Setup)?,
+            engine,
+            cache,
+            artifacts: Mutex::new(HashMap::new()),
+            compilations: Arc::new(Semaphore::new(COMPILATIONS)),
+            instances: Arc::new(Semaphore::new(built.slots)),
+        })
+    }
+
+    /// The wasmtime engine.
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// Room for one more instance, or `None` while the pool is full.
+    pub fn try_instance(&self) -> Option<OwnedSemaphorePermit> {
+        self.instances.clone().try_acquire_owned().ok()
+    }
+
+    /// Prepares the artifact with this digest, whose bytes `read` fetches if
+    /// they must be compiled.
+    pub async fn prepare<R>(
+        self: &Arc<Self>,
+        digest: &str,
+        read: R,
+    ) -> Result<Arc<Artifact>, EngineError>
+    where
+        R: FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
+    {
+        let slot = self.artifacts.lock().entry(digest.to_owned()).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(artifact) = slot.upgrade() {
+            return Ok(artifact);
+        }
+        let artifact = Arc::new(match self.clone().load(digest.to_owned()).await? {
+            Some(artifact) => artifact,
+            None => self.clone().compile(digest.to_owned(), read).await?,
+        });
+        *slot = Arc::downgrade(&artifact);
+        drop(slot);
+        self.forget_unused();
+        Ok(artifact)
+    }
+
+    /// Drops the slots of artifacts that nobody holds or prepares.
+    fn forget_unused(&self) {
+        self.artifacts.lock().retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.strong_count() > 0)
+        });
+    }
+
+    /// Maps code that was compiled before.
+    async fn load(self: Arc<Self>, digest: String) -> Result<Option<Artifact>, EngineError> {
+        blocking(move || {
+            let Some((kind, code)) = self.cache.find(&digest) else { return Ok(None) };
+            match self.map(kind, &code) {
+                Err(EngineError::Compile(error)) => {
+                    tracing::warn!(digest, %error, "compiled code does not load, compiling anew");
+                    Ok(None)
+                }
+                mapped => mapped.map(Some),
+            }
+        })
+        .await
+    }
+
+    async fn compile(
+        self: Arc<Self>,
+        digest: String,
+        read: impl FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
+    ) -> Result<Artifact, EngineError> {
+        let permit = self.compilations.clone().acquire_owned().await;
+        blocking(move || {
+            let _permit = permit;
+            let wasm = read().map_err(EngineError::Read)?;
+            let kind = detect(&wasm)?;
+            let started = std::time::Instant::now();
+            let code = match kind {
+                Kind::Module => self.engine.precompile_module(&wasm),
+                Kind::Function | Kind::Program => self.engine.precompile_component(&wasm),
+            }
+            .map_err(EngineError::Compile)?;
+            tracing::info!(digest, ?kind, elapsed = ?started.elapsed(), "compiled");
+            let code = self
+                .cache
+                .keep(&digest, kind, &code)
+                .map_err(|source| EngineError::Folder(self.cache.folder().to_owned(), source))?;
+            self.map(kind, &code)
+        })
+        .await
+    }
+
+    fn map(&self, kind: Kind, code: &std::path::Path) -> Result<Artifact, EngineError> {
+        let (engine, import) = (&self.engine, EngineError::Import);
+        let component = || platform::map_component(engine, code).map_err(EngineError::Compile);
+        match kind {
+            Kind::Function => {
+                let pre = self.link(&component()?)?;
+                ProxyPre::new(pre).map(Artifact::Function).map_err(import)
+            }
+            Kind::Program => {
+                let pre = self.link(&component()?)?;
+                CommandPre::new(pre).map(Artifact::Program).map_err(import)
+            }
+            Kind::Module => {
+                let module: Module =
+                    platform::map_module(engine, code).map_err(EngineError::Compile)?;
+                self.modules.instantiate_pre(&module).map(Artifact::Module).map_err(import)
+            }
+        }
+    }
+
+    fn link(&self, component: &Component) -> Result<ComponentPre<Guest>, EngineError> {
+        self.components.instantiate_pre(component).map_err(EngineError::Import)
+    }
+}
+
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(EngineError::Stopped))
+}

@@ -1,0 +1,205 @@
+//! Functions: guests that are called per request.
+//!
+//! Every request gets an instance of its own and is forgotten with it. A
+//! request is Queued (bounded) → Running → Answered. Its first slice runs on
+//! the task that brought it; most requests end there, their whole body in hand.
+//! What goes wrong with one request is that request's answer: 500 for a trap,
+//! fuel or memory, 504 out of time. Only what no guest has seen is refused.
+
+mod answer;
+mod call;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::cri::ExitReason;
+use crate::engine::Engine;
+use crate::executor::{CpuAccount, Executor};
+use crate::guest::{Environment, Guest, Stdio};
+use crate::limits::MemoryAccount;
+use crate::network::{HttpHandler, Peer, PodNet, Refused, RefusedReason, Request, Response};
+
+use call::Call;
+
+/// Requests handled at once where the Pod does not say: Knative's default
+/// target, and small enough that a hundred instances of a small guest fit into
+/// a usual memory limit.
+pub const DEFAULT_CONCURRENCY: usize = 100;
+
+/// How long a request may take where the Pod does not say: what nginx and most
+/// ingress controllers wait for an answer.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests that wait for one of those handled: ten times the default of
+/// those, a few milliseconds of work for a usual function.
+pub const MAX_QUEUE: usize = 1024;
+
+/// A failing function reports at most one request per this time; the others
+/// are counted with it. Events are for people.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Hears of requests that ended badly.
+pub type Report = Box<dyn Fn(ExitReason, String) + Send + Sync>;
+
+/// What a function is made of.
+pub struct Setup {
+    /// The node's engine.
+    pub engine: Arc<Engine>,
+    /// The guest.
+    pub pre: ProxyPre<Guest>,
+    /// What runs it.
+    pub executor: Arc<Executor>,
+    /// What its instances are given.
+    pub environment: Arc<Environment>,
+    /// Where their output goes.
+    pub stdio: Stdio,
+    /// Its Pod's network.
+    pub net: PodNet,
+    /// Where their CPU time counts.
+    pub cpu: Arc<CpuAccount>,
+    /// Where their memory counts.
+    pub memory: Arc<MemoryAccount>,
+    /// Fuel of each request; shared so that it can change, `u64::MAX` for no limit.
+    pub fuel: Arc<AtomicU64>,
+    /// Counts requests whose guests have ended.
+    pub requests: Arc<AtomicU64>,
+    /// Requests handled at once.
+    pub concurrency: usize,
+    /// How long each may take.
+    pub timeout: Duration,
+    /// Hears of requests that ended badly.
+    pub report: Report,
+}
+
+/// A function of one container, on all its ports.
+#[derive(Clone)]
+pub struct Function(Arc<Inner>);
+
+struct Inner {
+    setup: Setup,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    killed: CancellationToken,
+    reports: Reports,
+}
+
+/// When something was reported last, and how much was not since.
+struct Reports {
+    began: Instant,
+    next_millis: AtomicU64,
+    unsaid: AtomicU64,
+}
+
+impl Function {
+    /// A function that waits for its first request.
+    pub fn new(setup: Setup) -> Self {
+        let slots = Arc::new(Semaphore::new(setup.concurrency.max(1)));
+        let reports = Reports {
+            began: Instant::now(),
+            next_millis: AtomicU64::new(0),
+            unsaid: AtomicU64::new(0),
+        };
+        Self(Arc::new(Inner {
+            setup,
+            slots,
+            waiting: AtomicUsize::new(0),
+            killed: CancellationToken::new(),
+            reports,
+        }))
+    }
+
+    /// Ends every running request by force, and those that come later at once.
+    pub fn kill(&self) {
+        self.0.killed.cancel();
+    }
+
+    /// Waits until no guest runs.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.0.setup.concurrency.max(1)).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        drop(self.0.slots.acquire_many(all).await);
+    }
+}
+
+#[async_trait]
+impl HttpHandler for Function {
+    async fn handle(&self, request: Request, _: Peer) -> Result<Response, Refused> {
+        let inner = &self.0;
+        let refused = |request, reason| Err(Refused { request, reason });
+        if inner.killed.is_cancelled() {
+            return refused(request, RefusedReason::NotListening);
+        }
+        let deadline = Instant::now() + inner.setup.timeout;
+        let Some(slot) = inner.admit(deadline).await else {
+            return refused(request, RefusedReason::Saturated);
+        };
+        let Some(instance) = inner.setup.engine.try_instance() else {
+            return refused(request, RefusedReason::Saturated);
+        };
+        let head_only = request.method() == http::Method::HEAD;
+        let (head, answer) = oneshot::channel();
+        let verdict = answer::Verdict::default();
+        let call = Call {
+            function: inner.clone(),
+            verdict: verdict.clone(),
+            deadline,
+            _permits: (slot, instance),
+        };
+        let guest = call.run(request, head);
+        let task = inner.setup.executor.spawn_inline(&inner.setup.cpu, guest);
+        Ok(answer::response(answer.await, task, verdict, head_only))
+    }
+}
+
+impl Inner {
+    /// Waits for a place among the requests handled at once.
+    async fn admit(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return Some(slot);
+        }
+        let _waiting = Waiting::enter(&self.waiting)?;
+        tokio::time::timeout_at(deadline, self.slots.clone().acquire_owned()).await.ok()?.ok()
+    }
+
+    /// Tells of a request that ended badly, unless one was told of just now.
+    fn report(&self, reason: ExitReason, message: String) {
+        let now = u64::try_from(self.reports.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let next = now + REPORT_EVERY.as_millis() as u64;
+        let due = |due| (due <= now).then_some(next);
+        let order = Ordering::Relaxed;
+        if self.reports.next_millis.fetch_update(order, order, due).is_err() {
+            self.reports.unsaid.fetch_add(1, order);
+            return;
+        }
+        self.setup.stdio.log.note(&message);
+        let message = match self.reports.unsaid.swap(0, order) {
+            0 => message,
+            more => format!("{message} (and {more} more requests that ended badly)"),
+        };
+        (self.setup.report)(reason, message);
+    }
+}
+
+/// A place in the queue, given back when dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize) -> Option<Self> {
+        let room = |waiting| (waiting < MAX_QUEUE).then_some(waiting + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Self(count))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

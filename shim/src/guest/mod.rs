@@ -1,0 +1,121 @@
+//! What a guest finds on its side: store data, host functions, environment.
+//!
+//! One linker serves all components and one all modules of preview 1; what is
+//! not in them no guest can import. A guest gets the arguments, variables and
+//! folders that its [`Environment`] names and nothing else of the host.
+
+pub mod ending;
+mod environment;
+mod stdin;
+
+use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
+use wasmtime::{Engine, Linker as ModuleLinker, Store};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+pub use environment::{Environment, EnvironmentError, Stdio};
+pub use stdin::Stdin;
+
+use crate::executor::FUEL_SLICE;
+use crate::limits::InstanceLimits;
+use crate::network::PodNet;
+use crate::sockets::{HttpHooks, NetCtx, NetCtxView, NetView};
+
+/// Resources (streams, sockets, bodies) one instance may hold open: each is
+/// host memory that no linear memory accounts for.
+const MAX_RESOURCES: usize = 4096;
+
+/// Bytes one call of a guest may make the host copy: far above what any WASI
+/// call needs, far below what would hurt.
+const MAX_CALL_BYTES: usize = 8 << 20;
+
+/// The data of a component's store.
+pub struct Guest {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    net: NetCtx,
+    hooks: HttpHooks,
+    limits: InstanceLimits,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+impl NetView for Guest {
+    fn net(&mut self) -> NetCtxView<'_> {
+        NetCtxView { ctx: &mut self.net, table: &mut self.table }
+    }
+}
+
+/// The data of a preview-1 module's store.
+pub struct ModuleGuest {
+    wasi: WasiP1Ctx,
+    limits: InstanceLimits,
+}
+
+/// All that components may import.
+pub fn component_linker(engine: &Engine) -> wasmtime::Result<ComponentLinker<Guest>> {
+    let mut linker = ComponentLinker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    // The sockets of wasmtime-wasi are the host's: ours stand before them.
+    linker.allow_shadowing(true);
+    crate::sockets::add_to_linker(&mut linker)?;
+    linker.allow_shadowing(false);
+    Ok(linker)
+}
+
+/// All that modules of preview 1 may import.
+pub fn module_linker(engine: &Engine) -> wasmtime::Result<ModuleLinker<ModuleGuest>> {
+    let mut linker = ModuleLinker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |guest: &mut ModuleGuest| &mut guest.wasi)?;
+    Ok(linker)
+}
+
+/// A store for one component instance.
+pub fn component_store(
+    engine: &Engine,
+    wasi: WasiCtx,
+    net: PodNet,
+    limits: InstanceLimits,
+    fuel: Option<u64>,
+) -> wasmtime::Result<Store<Guest>> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    let (hooks, net) = (HttpHooks::new(net.clone()), NetCtx::new(net));
+    let guest = Guest { table, wasi, http: WasiHttpCtx::new(), net, hooks, limits };
+    let mut store = Store::new(engine, guest);
+    store.limiter(|guest| &mut guest.limits);
+    store.set_hostcall_fuel(MAX_CALL_BYTES);
+    meter(&mut store, fuel)?;
+    Ok(store)
+}
+
+/// A store for one module of preview 1.
+pub fn module_store(
+    engine: &Engine,
+    wasi: WasiP1Ctx,
+    limits: InstanceLimits,
+    fuel: Option<u64>,
+) -> wasmtime::Result<Store<ModuleGuest>> {
+    let mut store = Store::new(engine, ModuleGuest { wasi, limits });
+    store.limiter(|guest| &mut guest.limits);
+    meter(&mut store, fuel)?;
+    Ok(store)
+}
+
+fn meter<T>(store: &mut Store<T>, fuel: Option<u64>) -> wasmtime::Result<()> {
+    store.set_fuel(fuel.unwrap_or(u64::MAX))?;
+    store.fuel_async_yield_interval(Some(FUEL_SLICE))
+}

@@ -1,0 +1,81 @@
+//! A container's life: one future that owns the guest, from start to exit.
+//!
+//! A stop sets the time until which the guest may end by itself; an earlier
+//! time replaces a later one, so that force can follow patience.
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::cri::Exit;
+use crate::function::Function;
+use crate::guest::ending;
+use crate::network::HttpListener;
+use crate::program::Program;
+
+/// When a guest that was asked to stop is ended by force.
+pub(super) type StopBy = watch::Receiver<Option<Instant>>;
+
+/// A program's life: to its own end, or to the time it was given.
+pub(super) async fn run(
+    program: Program,
+    mut end: oneshot::Receiver<Exit>,
+    mut stop_by: StopBy,
+) -> Exit {
+    loop {
+        let by = *stop_by.borrow_and_update();
+        if by.is_some() {
+            program.stdin().close();
+        }
+        tokio::select! {
+            exit = &mut end => return exit.unwrap_or_else(|_| late()),
+            () = reached(by) => {
+                program.interrupt();
+                // It may have come to its own end in the meantime.
+                return end.await.unwrap_or_else(|_| late());
+            }
+            _ = stop_by.changed() => {}
+        }
+    }
+}
+
+/// A function's life: until it is stopped and its last request is answered.
+pub(super) async fn serve(
+    function: Function,
+    listeners: Vec<HttpListener>,
+    mut stop_by: StopBy,
+) -> Exit {
+    loop {
+        let by = *stop_by.borrow_and_update();
+        if by.is_some() {
+            listeners.iter().for_each(HttpListener::close);
+        }
+        let drained = async {
+            if by.is_none() {
+                std::future::pending::<()>().await;
+            }
+            for listener in &listeners {
+                listener.drained().await;
+            }
+            function.idle().await;
+        };
+        tokio::select! {
+            () = drained => return ending::returned(true),
+            () = reached(by) => {
+                function.kill();
+                function.idle().await;
+                return late();
+            }
+            _ = stop_by.changed() => {}
+        }
+    }
+}
+
+async fn reached(by: Option<Instant>) {
+    match by {
+        Some(by) => tokio::time::sleep_until(by).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn late() -> Exit {
+    ending::interrupted("interrupted: it did not end within its grace period")
+}
