@@ -132,16 +132,16 @@ impl Function {
 impl HttpHandler for Function {
     async fn handle(&self, request: Request, _: Peer) -> Result<Response, Refused> {
         let inner = &self.0;
-        let refused = |request, reason| Err(Refused { request, reason });
+        let refused = |request, reason| Refused { request, reason };
         if inner.killed.is_cancelled() {
-            return refused(request, RefusedReason::NotListening);
+            return Err(refused(request, RefusedReason::NotListening));
         }
         let deadline = Instant::now() + inner.setup.timeout;
         let Some(slot) = inner.admit(deadline).await else {
-            return refused(request, RefusedReason::Saturated);
+            return Err(refused(request, RefusedReason::Saturated));
         };
         let Some(instance) = inner.setup.engine.try_instance() else {
-            return refused(request, RefusedReason::Saturated);
+            return Err(refused(request, RefusedReason::Saturated));
         };
         let head_only = request.method() == http::Method::HEAD;
         let (head, answer) = oneshot::channel();
