@@ -3,8 +3,17 @@
 
 mod support;
 
-use shim::cri::{ContainerConfig, Runtime};
-use support::{Node, named, request, text};
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use shim::cri::{
+    ContainerConfig, ContainerEvent, ContainerEventKind, ContainerState, ExitReason,
+    LinuxContainerResources, Runtime,
+};
+use shim::function::MAX_QUEUE;
+use shim::network::{Peer, RefusedReason};
+use support::{Node, PATIENCE, eventually, named, request, text};
 
 async fn prober(config: ContainerConfig) -> (Node, shim::cri::Id) {
     let node = Node::start().await;
@@ -40,4 +49,219 @@ async fn bodies_of_any_size_go_in_and_come_out() {
         assert_eq!(status, 200);
         assert!(body == sent, "{size} bytes came back as {}", body.len());
     }
+}
+
+/// The reasons of the next failed request, as its event tells them.
+async fn failed(
+    events: &mut tokio::sync::broadcast::Receiver<ContainerEvent>,
+) -> (ExitReason, String) {
+    loop {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("no event");
+        if let ContainerEventKind::RequestFailed(reason, message) = event.unwrap().kind {
+            return (reason, message);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_is_the_answer_of_its_request_alone() {
+    let (node, id) = prober(ContainerConfig::default()).await;
+    let mut events = node.shim.container_events();
+
+    let (status, body) = node.get("/trap").await;
+
+    assert_eq!(status, 500);
+    assert!(!body.contains("backtrace"), "{body}");
+    let (reason, message) = failed(&mut events).await;
+    assert_eq!(reason, ExitReason::Error);
+    assert!(message.contains("unreachable"), "{message}");
+    assert_eq!(node.get("/fine").await.0, 200);
+    let state = node.shim.container_status(&id).unwrap().state;
+    assert!(matches!(state, ContainerState::Running { .. }), "{state:?}");
+    assert!(node.log(&id).await.contains("unreachable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_over_the_limit_ends_that_request_and_not_its_neighbours() {
+    let mut config = ContainerConfig::default();
+    config.resources.memory_limit = Some(8 << 20);
+    let (node, _) = prober(config).await;
+    let mut events = node.shim.container_events();
+
+    let (neighbour, (status, _)) = tokio::join!(node.get("/sleep?300"), node.get("/mem?64"));
+
+    assert_eq!(status, 500);
+    assert_eq!(failed(&mut events).await.0, ExitReason::OomKilled);
+    assert_eq!(neighbour.0, 200);
+    assert_eq!(node.get("/mem?2").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fuel_is_a_limit_of_each_request() {
+    let mut config = ContainerConfig::default();
+    config.resources.fuel = Some(3_000_000);
+    let (node, id) = prober(config).await;
+    let mut events = node.shim.container_events();
+
+    assert_eq!(node.get("/loop").await.0, 500);
+    assert_eq!(failed(&mut events).await.0, ExitReason::FuelExhausted);
+    assert_eq!(node.get("/fine").await.0, 200);
+
+    let more = LinuxContainerResources { fuel: Some(10_000), ..Default::default() };
+    node.shim.update_container_resources(&id, more).await.unwrap();
+    assert_eq!(node.get("/burn?1000").await.0, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_out_of_time_is_a_504_and_its_guest_ends() {
+    let config = ContainerConfig {
+        request_timeout: Some(Duration::from_millis(100)),
+        ..ContainerConfig::default()
+    };
+    let (node, id) = prober(config).await;
+
+    let (spinning, waiting) = tokio::join!(node.get("/loop"), node.get("/sleep?60000"));
+
+    assert_eq!((spinning.0, waiting.0), (504, 504));
+    let memory = || node.shim.container_stats(&id).unwrap().memory_working_set;
+    eventually("their memory is given back", || memory() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_goes_takes_the_guest_along() {
+    let (node, id) = prober(ContainerConfig::default()).await;
+    let stats = || node.shim.container_stats(&id).unwrap();
+
+    let called = tokio::time::timeout(Duration::from_millis(50), node.get("/loop"));
+    called.await.expect_err("a loop has no answer");
+
+    eventually("its memory is given back", || stats().memory_working_set == 0).await;
+    let used = stats().cpu_usage;
+    assert_eq!(node.get("/fine").await.0, 200);
+    assert!(stats().cpu_usage - used < Duration::from_millis(50), "it still spins");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_concurrency_and_queue_a_request_is_refused_untouched() {
+    let config = ContainerConfig { concurrency: Some(1), ..ContainerConfig::default() };
+    let (node, _) = prober(config).await;
+    let ip = node.shim.pod_sandbox_status(&node.sandbox).unwrap().ip.unwrap();
+    let send = |path: &str| {
+        let peer = Peer { source: (node.switch.node_ip(), 40_000).into() };
+        node.switch.request((ip, 8080).into(), request(path, ""), peer)
+    };
+    let mut waiting = FuturesUnordered::new();
+    for _ in 0..=MAX_QUEUE {
+        waiting.push(send("/sleep?100000"));
+    }
+    // One poll of each: the first is handled, the others wait.
+    assert!(waiting.next().now_or_never().is_none());
+
+    let refused = send("/one-more").await.unwrap_err();
+
+    assert_eq!(refused.reason, RefusedReason::Saturated);
+    assert_eq!(refused.request.uri().path(), "/one-more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_the_queue_is_handled_in_its_turn() {
+    let config = ContainerConfig { concurrency: Some(1), ..ContainerConfig::default() };
+    let (node, id) = prober(config).await;
+
+    let all = (0..5).map(|_| node.get("/sleep?10"));
+    let answers = futures::future::join_all(all).await;
+
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    let one = node.shim.container_stats(&id).unwrap().memory_peak;
+    assert!(one < 2 << 20, "two instances at once: {one} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_run_at_the_same_time_and_each_counts() {
+    let (node, id) = prober(ContainerConfig::default()).await;
+    assert_eq!(node.get("/fine").await.0, 200);
+    let stats = || node.shim.container_stats(&id).unwrap();
+    let one = stats().memory_peak;
+
+    let both = tokio::join!(node.get("/sleep?200"), node.get("/sleep?200"));
+
+    assert_eq!((both.0.0, both.1.0), (200, 200));
+    assert_eq!(stats().memory_peak, 2 * one);
+    eventually("their memory is given back", || stats().memory_working_set == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_function_answers_what_it_has_taken_and_completes() {
+    let (node, id) = prober(ContainerConfig::default()).await;
+    let stop = async {
+        eventually("the request runs", || {
+            node.shim.container_stats(&id).unwrap().memory_working_set > 0
+        })
+        .await;
+        node.shim.stop_container(&id, Duration::from_secs(60)).await.unwrap();
+    };
+
+    let ((status, _), ()) = tokio::join!(node.get("/sleep?300"), stop);
+
+    assert_eq!(status, 200);
+    let exit = node.exit(&id).await;
+    assert_eq!((exit.code, exit.reason), (0, ExitReason::Completed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_outlives_the_grace_is_ended_by_force() {
+    let (node, id) = prober(ContainerConfig::default()).await;
+    let stop = async {
+        eventually("the request runs", || {
+            node.shim.container_stats(&id).unwrap().memory_working_set > 0
+        })
+        .await;
+        node.shim.stop_container(&id, Duration::from_millis(20)).await.unwrap();
+    };
+
+    let ((status, _), ()) = tokio::join!(node.get("/loop"), stop);
+
+    assert_eq!(status, 503);
+    assert_eq!(node.exit(&id).await.code, 137);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_logs_to_its_container() {
+    let (node, id) = prober(ContainerConfig::default()).await;
+
+    assert_eq!(node.get("/log").await.0, 200);
+
+    node.shim.stop_container(&id, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(node.log(&id).await, "a line from the function\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_calls_another_by_its_address() {
+    let (node, _) = prober(ContainerConfig::default()).await;
+    let pod = support::pod("other", node.folder.path());
+    let other = node.shim.run_pod_sandbox(pod).await.unwrap();
+    let image = node.import("tests/guests/prober.wasm");
+    let config =
+        ContainerConfig { image, ports: vec![80], ..named("other", ContainerConfig::default()) };
+    let id = node.shim.create_container(&other, config).await.unwrap();
+    node.shim.start_container(&id).await.unwrap();
+    let ip = node.shim.pod_sandbox_status(&other).unwrap().ip.unwrap();
+
+    let (status, body) = node.get(&format!("/fetch?{ip}/from/afar")).await;
+
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains("/from/afar"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_containers_of_a_pod_cannot_have_one_port() {
+    let (node, _) = prober(ContainerConfig::default()).await;
+    let image = node.import("tests/guests/prober.wasm");
+    let config = ContainerConfig { image, ..named("second", ContainerConfig::default()) };
+    let id = node.shim.create_container(&node.sandbox, config).await.unwrap();
+
+    let refused = node.shim.start_container(&id).await.unwrap_err();
+
+    assert!(refused.to_string().contains("8080"), "{refused}");
+    assert_eq!(node.exit(&id).await.reason, ExitReason::ContainerCannotRun);
 }
