@@ -114,6 +114,13 @@ impl PodNet {
         }
     }
 
+    /// Waits until no Service sends new requests here: a function that stops
+    /// goes on serving until then, so that none is lost. A Pod that is the last
+    /// of its Service is not waited for once it is marked as terminating.
+    pub async fn unrouted(&self) {
+        self.0.switch.unrouted(self.ip()).await;
+    }
+
     /// Takes one of the sockets that the Pod may hold; `None` when all are taken.
     pub fn socket_permit(&self) -> Option<SocketPermit> {
         self.0.sockets.clone().try_acquire_owned().ok().map(SocketPermit)

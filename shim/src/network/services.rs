@@ -3,7 +3,7 @@
 //! The proxy decides the rules out of API objects; the switch follows them. A
 //! new table replaces the old one in one step, and whoever is using the old one
 //! finishes with it.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +63,8 @@ pub enum Condition {
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     by_address: HashMap<(Protocol, SocketAddr), Route>,
+    /// The addresses of all that are ready behind any Service.
+    ready: HashSet<IpAddr>,
 }
 
 /// Where one Service port leads.
@@ -77,12 +79,19 @@ pub(super) struct Route {
 
 impl Routes {
     pub(super) fn new(table: ServiceTable) -> Self {
-        let by_address = table
+        let by_address: HashMap<_, _> = table
             .ports
             .into_iter()
             .map(|port| ((port.protocol, port.address), Route::new(port)))
             .collect();
-        Self { by_address }
+        let ready =
+            by_address.values().flat_map(|route| &route.ready).map(SocketAddr::ip).collect();
+        Self { by_address, ready }
+    }
+
+    /// Whether any Service sends what is new to this address.
+    pub(super) fn is_ready(&self, ip: IpAddr) -> bool {
+        self.ready.contains(&ip)
     }
 
     pub(super) fn get(&self, protocol: Protocol, address: SocketAddr) -> Option<&Route> {

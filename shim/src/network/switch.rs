@@ -153,7 +153,10 @@ impl Switch {
             Err(refused) if refused.reason == RefusedReason::NotListening => refused,
             done => return done,
         };
-        if self.routes().get(Protocol::Tcp, to).is_none() {
+        // A Service that is not known yet may be a moment later.
+        let is_service = self.0.config.service_range.contains(to.ip())
+            || self.routes().get(Protocol::Tcp, to).is_some();
+        if !is_service {
             return Err(refused);
         }
         let Ok(_held) = self.0.held.try_acquire() else { return Err(refused) };
@@ -333,6 +336,16 @@ impl Switch {
 
     pub(super) fn names(&self) -> Arc<DnsTable> {
         self.0.names.read().clone()
+    }
+
+    /// Waits until no Service has this address among its ready endpoints.
+    pub(super) async fn unrouted(&self, ip: IpAddr) {
+        let mut changed = self.0.changed.subscribe();
+        while self.routes().is_ready(ip) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     fn listener(&self, to: SocketAddr, from: IpAddr) -> Option<Accepts> {

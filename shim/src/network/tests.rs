@@ -332,7 +332,6 @@ async fn a_saturated_service_says_so_at_once() {
 async fn a_request_is_held_until_an_endpoint_appears() {
     let switch = Switch::default();
     let pod = attach(&switch, "late");
-    switch.set_services(service(&[], Protocol::Tcp));
     let held = tokio::spawn({
         let switch = switch.clone();
         async move { text(switch.request(SERVICE.parse().unwrap(), get("/"), host()).await).await }
@@ -450,4 +449,73 @@ async fn a_pod_holds_only_so_many_sockets() {
     assert!(pod.socket_permit().is_none());
     held.pop();
     assert!(pod.socket_permit().is_some());
+}
+
+/// Answers after another task had its turn.
+struct Yielding;
+
+#[async_trait]
+impl HttpHandler for Yielding {
+    async fn handle(&self, _: Request, _: Peer) -> Result<Response, Refused> {
+        tokio::task::yield_now().await;
+        Ok(answer("done".to_string()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rolling_update_under_load_loses_no_request() {
+    let switch = Switch::default();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (switch, stop) = (switch.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut answered = 0;
+                while !stop.is_cancelled() {
+                    let answer = switch.request(SERVICE.parse().unwrap(), get("/"), host()).await;
+                    assert_eq!(text(answer).await, "done");
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    let mut running: Vec<(PodNet, HttpListener)> = Vec::new();
+    let rules = |running: &[(PodNet, HttpListener)]| {
+        let ready = running.iter().map(|(pod, _)| (at(pod, 80), Condition::Ready));
+        service(&ready.collect::<Vec<_>>(), Protocol::Tcp)
+    };
+    for generation in 0..200 {
+        let pod = attach(&switch, &format!("web-{generation}"));
+        let listener = pod.listen_http(80, Arc::new(Yielding)).unwrap();
+        running.push((pod, listener));
+        switch.set_services(rules(&running));
+        if running.len() > 2 {
+            let (old, listener) = running.remove(0);
+            let stopping = tokio::spawn(async move {
+                old.unrouted().await;
+                listener.close();
+                listener.drained().await;
+                old
+            });
+            tokio::task::yield_now().await;
+            assert!(!stopping.is_finished(), "it serves while a rule points at it");
+            switch.set_services(rules(&running));
+            stopping.await.unwrap().detach();
+        }
+    }
+    stop.cancel();
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn the_last_pod_of_a_service_is_not_waited_for() {
+    let switch = Switch::default();
+    let pod = attach(&switch, "last");
+    switch.set_services(service(&[(at(&pod, 80), Condition::Ready)], Protocol::Tcp));
+    assert!(pod.unrouted().now_or_never().is_none());
+    switch.set_services(service(&[(at(&pod, 80), Condition::Terminating)], Protocol::Tcp));
+    assert!(pod.unrouted().now_or_never().is_some());
 }
