@@ -1,1 +1,173 @@
 //! Services, DNS names and the ingress gateway: pure rules out of API objects, fed to the data plane.
+//!
+//! [`rules`] decides where each Service leads, the gateway's routes which
+//! Service a request from the outside goes to. Both are recomputed as a whole
+//! when anything changes and replace what was in force in one step, so that a
+//! request sees either the old cluster or the new one.
+
+mod changes;
+pub mod gateway;
+mod host_ports;
+pub mod rules;
+mod services;
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use kube::Client;
+use shim::network::Switch;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::host_ports::HostPorts;
+use crate::client::Informers;
+
+/// How long requests under way may take when the proxy stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the proxy is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the gateway listens; port 0 picks a free one.
+    pub gateway_addr: SocketAddr,
+    /// The address on which NodePorts listen.
+    pub node_port_ip: IpAddr,
+    /// The address that Ingresses are told, where the gateway listens on all.
+    pub advertised_ip: IpAddr,
+    /// What the names of the cluster end in.
+    pub cluster_domain: String,
+}
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The gateway's address is taken or not this machine's.
+    #[error("the gateway cannot listen on {addr}")]
+    Gateway {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The proxy, with its port open but not served yet.
+#[derive(Debug)]
+pub struct Proxy {
+    config: Config,
+    listener: TcpListener,
+    gateway_addr: SocketAddr,
+}
+
+impl Proxy {
+    /// Opens the gateway's port.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        let addr = config.gateway_addr;
+        let failed = |source| BindError::Gateway { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let gateway_addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { config, listener, gateway_addr })
+    }
+
+    /// Where the gateway listens.
+    pub fn gateway_addr(&self) -> SocketAddr {
+        self.gateway_addr
+    }
+
+    /// Feeds `switch` and serves the gateway until `shutdown`, then finishes
+    /// the requests under way.
+    pub async fn run(
+        self,
+        client: Client,
+        informers: Informers,
+        switch: Switch,
+        shutdown: CancellationToken,
+    ) {
+        let tasks = Tasks::default();
+        let routes = gateway::Shared::default();
+        let (host_ports, wanted_ports) = HostPorts::new();
+        let told = match self.gateway_addr.ip() {
+            ip if ip.is_unspecified() => self.config.advertised_ip,
+            ip => ip,
+        };
+        let domain = &self.config.cluster_domain;
+        let node_port_ip = self.config.node_port_ip;
+        let running = async {
+            tokio::join!(
+                services::run(&informers, &switch, domain, host_ports),
+                host_ports::run(wanted_ports, node_port_ip, &switch, &tasks),
+                gateway::follow(&informers, &routes),
+                gateway::serve(&self.listener, routes.clone(), switch.clone(), &tasks),
+                gateway::keep_status(&client, &informers, told),
+            )
+        };
+        tokio::select! {
+            _ = running => {}
+            () = shutdown.cancelled() => {}
+        }
+        drop(self.listener);
+        tasks.finish().await;
+    }
+}
+
+/// The connections of the proxy: owned, told to finish, and joined.
+#[derive(Debug, Clone, Default)]
+struct Tasks {
+    tracker: TaskTracker,
+    /// Connections should finish what they are at.
+    stopping: CancellationToken,
+    /// Whatever still runs is ended.
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Runs a task that ends when the proxy stops.
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.spawn_to_end(async move {
+            tokio::select! {
+                () = future => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    /// Runs a task that minds `stopping` itself and has until the end of the drain.
+    fn spawn_to_end(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = future => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    async fn finish(&self) {
+        self.stopping.cancel();
+        self.tracker.close();
+        if timeout(DRAIN, self.tracker.wait()).await.is_err() {
+            tracing::warn!(connections = self.tracker.len(), "connections ended by force");
+        }
+        self.stop.cancel();
+        self.tracker.wait().await;
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.spawn_to_end(future);
+    }
+}

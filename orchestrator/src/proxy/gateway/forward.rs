@@ -1,0 +1,253 @@
+//! One request through the gateway.
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use shim::network::{Peer, RefusedReason, Request, Response, Switch};
+use tokio::time::timeout;
+
+use super::page::{come_again, page};
+use super::routes::Target;
+use super::{Shared, Tasks};
+
+/// How long a backend may take until its headers come; a function's own limit is shorter.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Headers that are about one connection, not about the request (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Sends requests where the routes say.
+pub(super) struct Forwarder {
+    routes: Shared,
+    switch: Switch,
+    tasks: Tasks,
+}
+
+impl Forwarder {
+    pub(super) fn new(routes: Shared, switch: Switch, tasks: Tasks) -> Self {
+        Self { routes, switch, tasks }
+    }
+
+    /// Answers one request; every failure is a page.
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response, Infallible> {
+        let Some(host) = host_of(&request).map(str::to_ascii_lowercase) else {
+            return Ok(page(StatusCode::BAD_REQUEST, "the request names no host"));
+        };
+        let routes = Arc::clone(&self.routes.read());
+        let path = request.uri().path();
+        Ok(match routes.find(&host, path) {
+            Some(Target::Service(to)) => self.forward(*to, &host, request, peer).await,
+            Some(Target::Missing(why)) => page(StatusCode::SERVICE_UNAVAILABLE, why),
+            None => {
+                let why = format!("no Ingress or Service answers for {host}{path}");
+                page(StatusCode::NOT_FOUND, &why)
+            }
+        })
+    }
+
+    async fn forward(
+        &self,
+        to: SocketAddr,
+        host: &str,
+        mut request: http::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response {
+        let upgrade = upgrade_of(request.headers());
+        let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        set_headers(&mut request, peer, upgrade.as_ref());
+        let request: Request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let answer = self.switch.request(to, request, Peer { source: peer });
+        let mut response = match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(refused)) => return unavailable(host, refused.reason),
+            Err(_) => {
+                return page(StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time");
+            }
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let backend = hyper::upgrade::on(&mut response);
+            match client {
+                Some(client) => self.tasks.spawn(splice(client, backend)),
+                None => return page(StatusCode::BAD_GATEWAY, "nobody asked for an upgrade"),
+            }
+        } else {
+            remove_hop_by_hop(response.headers_mut());
+        }
+        response
+    }
+}
+
+/// Carries an upgraded connection, such as a WebSocket.
+async fn splice(client: OnUpgrade, backend: OnUpgrade) {
+    let (client, backend) = match tokio::try_join!(client, backend) {
+        Ok(both) => both,
+        Err(error) => {
+            tracing::debug!(%error, "connection not upgraded");
+            return;
+        }
+    };
+    let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {
+        tracing::debug!(%error, "upgraded connection ended badly");
+    }
+}
+
+fn unavailable(host: &str, reason: RefusedReason) -> Response {
+    match reason {
+        RefusedReason::NotListening => come_again(&format!("no Pod behind {host} is ready")),
+        RefusedReason::Saturated => come_again(&format!("every Pod behind {host} is busy")),
+    }
+}
+
+/// The host that was asked for, without its port.
+fn host_of<B>(request: &http::Request<B>) -> Option<&str> {
+    let from_uri = request.uri().host();
+    let from_header = || {
+        let value = request.headers().get(HOST)?.to_str().ok()?;
+        // An IPv6 literal stands in brackets; it has colons of its own.
+        let end = value.find(']').map_or(0, |bracket| bracket + 1);
+        let port = value[end..].find(':').map_or(value.len(), |colon| end + colon);
+        Some(&value[..port])
+    };
+    from_uri.or_else(from_header).filter(|host| !host.is_empty())
+}
+
+/// The protocol that the client wants to go on in, where it is asked for properly.
+fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let tokens = headers.get(CONNECTION)?.to_str().ok()?;
+    let asked = tokens.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    headers.get(UPGRADE).filter(|_| asked).cloned()
+}
+
+fn set_headers<B>(request: &mut http::Request<B>, peer: SocketAddr, upgrade: Option<&HeaderValue>) {
+    // Over HTTP/2 the host stands in the URI alone.
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_string());
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    let headers = request.headers_mut();
+    remove_hop_by_hop(headers);
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol.clone());
+    }
+    if let Some(host) = authority.and_then(|host| HeaderValue::try_from(host).ok()) {
+        headers.insert(HOST, host);
+    }
+    // What a stranger says of earlier hops is not to be believed.
+    if let Ok(ip) = HeaderValue::try_from(peer.ip().to_canonical().to_string()) {
+        headers.insert(FORWARDED_FOR, ip.clone());
+        headers.insert(REAL_IP, ip);
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(HOST).cloned() {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(CONNECTION).and_then(|value| value.to_str().ok()) {
+        let named: Vec<HeaderName> =
+            named.split(',').filter_map(|name| HeaderName::try_from(name.trim()).ok()).collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&str, &str)], uri: &str) -> http::Request<()> {
+        let mut request = http::Request::get(uri).body(()).unwrap();
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        request
+    }
+
+    #[test]
+    fn the_host_stands_without_its_port() {
+        for (header, expected) in [
+            ("hello.localhost:8080", Some("hello.localhost")),
+            ("hello.localhost", Some("hello.localhost")),
+            ("[::1]:8080", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            (":80", None),
+        ] {
+            assert_eq!(host_of(&request(&[("host", header)], "/x")), expected, "{header}");
+        }
+        assert_eq!(host_of(&request(&[], "http://in.uri:99/x")), Some("in.uri"));
+        assert_eq!(host_of(&request(&[], "/x")), None);
+    }
+
+    #[test]
+    fn a_backend_is_told_who_asked_and_nothing_of_the_connection() {
+        let mut request = request(
+            &[
+                ("connection", "keep-alive, x-secret"),
+                ("x-secret", "1"),
+                ("te", "trailers"),
+                ("x-forwarded-for", "6.6.6.6"),
+                ("accept", "*/*"),
+            ],
+            "http://hello.test:8080/a?b",
+        );
+        set_headers(&mut request, "[::ffff:192.0.2.7]:1234".parse().unwrap(), None);
+        let headers = request.headers();
+        assert_eq!(request.uri(), "/a?b");
+        assert_eq!(headers["host"], "hello.test:8080");
+        assert_eq!(headers["x-forwarded-host"], "hello.test:8080");
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["accept"], "*/*");
+        for gone in ["connection", "x-secret", "te"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_is_asked_for_properly_is_passed_on() {
+        let asked = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
+        let mut request = request(&asked, "/");
+        let upgrade = upgrade_of(request.headers());
+        set_headers(&mut request, "192.0.2.7:1".parse().unwrap(), upgrade.as_ref());
+        assert_eq!(request.headers()["connection"], "upgrade");
+        assert_eq!(request.headers()["upgrade"], "websocket");
+        let half = [("upgrade", "h2c")];
+        assert_eq!(upgrade_of(super::tests::request(&half, "/").headers()), None);
+    }
+}

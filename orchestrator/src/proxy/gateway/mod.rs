@@ -1,0 +1,123 @@
+//! The ingress gateway: HTTP from the outside to Services.
+//!
+//! A request is handed to the function's handler by the task that has read it:
+//! no bytes, no queue and no other task in between. It speaks HTTP/1.1 and
+//! HTTP/2 without TLS on one port.
+mod forward;
+mod page;
+mod routes;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
+use parking_lot::RwLock;
+use shim::network::Switch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use self::forward::Forwarder;
+use self::routes::Routes;
+pub(super) use self::status::run as keep_status;
+use super::Tasks;
+use super::changes::{PAUSE, Wakeup};
+use crate::client::Informers;
+
+/// Connections at once; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 10_000;
+/// How long a client may take over its headers, and stay idle between requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of headers; nginx takes 32 KiB, Envoy 60.
+const MAX_HEADERS: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection, as many as RFC 9113 recommends at least.
+const MAX_STREAMS: u32 = 100;
+/// How often an HTTP/2 client is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long to wait when the process is out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The routes in force; a new table replaces the old one in one step.
+pub(super) type Shared = Arc<RwLock<Arc<Routes>>>;
+
+/// Keeps the routes in step with Ingresses and Services until it is dropped.
+pub(super) async fn follow(informers: &Informers, shared: &Shared) {
+    let (ingresses, services) = (informers.of::<Ingress>(), informers.of::<Service>());
+    let wakeup = Wakeup::default();
+    wakeup.on(&ingresses);
+    wakeup.on(&services);
+    tokio::join!(ingresses.synced(), services.synced());
+    loop {
+        let routes = Routes::new(&ingresses.list(), &services.list());
+        *shared.write() = Arc::new(routes);
+        sleep(PAUSE).await;
+        wakeup.wait().await;
+    }
+}
+
+/// Serves connections until it is dropped; `tasks` carry them to their end.
+pub(super) async fn serve(listener: &TcpListener, shared: Shared, switch: Switch, tasks: &Tasks) {
+    let forwarder = Arc::new(Forwarder::new(shared, switch, tasks.clone()));
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = connections.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let serving = connection(stream, peer, forwarder.clone(), tasks.clone());
+                tasks.spawn_to_end(async move {
+                    serving.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "connection to the gateway not accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, forwarder: Arc<Forwarder>, tasks: Tasks) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection to the gateway was gone at once");
+        return;
+    }
+    let stopping = tasks.stopping();
+    let mut builder = auto::Builder::new(tasks);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADERS)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .max_header_list_size(MAX_HEADERS as u32)
+        .max_concurrent_streams(MAX_STREAMS);
+    let service = hyper::service::service_fn(move |request| {
+        let forwarder = forwarder.clone();
+        async move { forwarder.answer(request, peer).await }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection to the gateway ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests;

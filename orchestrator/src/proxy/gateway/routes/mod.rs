@@ -1,0 +1,225 @@
+//! Which Service a request goes to, out of Ingresses and Services.
+//!
+//! A host that an Ingress names wins over a wildcard, a wildcard over
+//! `NAME.localhost` and `NAME.NAMESPACE.localhost`, and those over rules without
+//! a host; what nobody claims goes to the default backend. Within a host an
+//! exact path wins over a prefix and a longer prefix over a shorter one; of two
+//! that are equal the older Ingress has it.
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
+
+use crate::proxy::rules::cluster_ip;
+
+/// The class of the Ingresses that are ours.
+pub const CLASS: &str = "podium";
+/// Where the class stood before it was a field.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// Names below it are this machine's, to every resolver (RFC 6761).
+const LOCALHOST: &str = "localhost";
+/// The namespace of `NAME.localhost`.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To this Service port.
+    Service(SocketAddr),
+    /// Nowhere yet: the rule's backend does not exist or cannot be reached, in words.
+    Missing(Arc<str>),
+}
+
+/// Every route of the gateway.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    hosts: HashMap<String, Vec<Route>>,
+    /// By what follows the asterisk's label: `example.com` for `*.example.com`.
+    wildcards: HashMap<String, Vec<Route>>,
+    any_host: Vec<Route>,
+    default: Option<Target>,
+    /// By `NAME.NAMESPACE`.
+    services: HashMap<String, Target>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Route {
+    exact: bool,
+    /// Without the slash at its end, unless exact.
+    path: String,
+    target: Target,
+}
+
+/// Whether the gateway should serve this Ingress: it names our class, or none.
+pub fn is_ours(ingress: &Ingress) -> bool {
+    let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
+    let annotations = ingress.metadata.annotations.as_ref();
+    let annotation = annotations.and_then(|all| all.get(CLASS_ANNOTATION)).map(String::as_str);
+    class.or(annotation).is_none_or(|class| class == CLASS)
+}
+
+/// Services by namespace and name.
+type Services<'a> = HashMap<(&'a str, &'a str), &'a ServiceSpec>;
+
+impl Routes {
+    /// The routes that these objects ask for.
+    pub fn new(ingresses: &[Arc<Ingress>], services: &[Arc<Service>]) -> Self {
+        let by_name: Services<'_> = services
+            .iter()
+            .filter_map(|service| {
+                let namespace = service.metadata.namespace.as_deref()?;
+                let name = service.metadata.name.as_deref()?;
+                Some(((namespace, name), service.spec.as_ref()?))
+            })
+            .collect();
+        let mut routes = Self { services: local_names(&by_name), ..Self::default() };
+        let mut ours: Vec<&Arc<Ingress>> = ingresses.iter().filter(|i| is_ours(i)).collect();
+        ours.sort_by_key(|ingress| {
+            let metadata = &ingress.metadata;
+            let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+            (created, metadata.namespace.clone(), metadata.name.clone())
+        });
+        for ingress in ours {
+            routes.add(ingress, &by_name);
+        }
+        let lists = routes.hosts.values_mut().chain(routes.wildcards.values_mut());
+        for list in lists.chain([&mut routes.any_host]) {
+            // Stable, so that the older Ingress stays first.
+            list.sort_by_key(|route| (!route.exact, Reverse(route.path.len())));
+        }
+        routes
+    }
+
+    /// Where a request to this host and path goes. The host is in lower case,
+    /// without a port.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Target> {
+        if let Some(list) = self.hosts.get(host) {
+            return first(list, path).or(self.default.as_ref());
+        }
+        let wildcard = host.split_once('.').and_then(|(_, rest)| self.wildcards.get(rest));
+        if let Some(list) = wildcard {
+            return first(list, path).or(self.default.as_ref());
+        }
+        self.local(host).or_else(|| first(&self.any_host, path)).or(self.default.as_ref())
+    }
+
+    fn local(&self, host: &str) -> Option<&Target> {
+        let name = host.strip_suffix(LOCALHOST)?.strip_suffix('.')?;
+        if name.contains('.') {
+            return self.services.get(name);
+        }
+        self.services.get(&format!("{name}.{DEFAULT_NAMESPACE}"))
+    }
+
+    fn add(&mut self, ingress: &Ingress, services: &Services<'_>) {
+        let Some(spec) = &ingress.spec else { return };
+        let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(backend) = &spec.default_backend
+            && self.default.is_none()
+        {
+            self.default = Some(target(backend, namespace, services));
+        }
+        for rule in spec.rules.iter().flatten() {
+            let list = match rule.host.as_deref().map(str::to_ascii_lowercase) {
+                None => &mut self.any_host,
+                Some(host) if host.is_empty() => &mut self.any_host,
+                Some(host) => match host.strip_prefix("*.") {
+                    Some(rest) => self.wildcards.entry(rest.to_string()).or_default(),
+                    None => self.hosts.entry(host).or_default(),
+                },
+            };
+            match &rule.http {
+                Some(http) => {
+                    let paths = http.paths.iter();
+                    list.extend(paths.map(|path| route(path, namespace, services)));
+                }
+                // A host alone: everything goes to the Ingress' default backend.
+                None => list.extend(spec.default_backend.as_ref().map(|backend| Route {
+                    exact: false,
+                    path: String::new(),
+                    target: target(backend, namespace, services),
+                })),
+            }
+        }
+    }
+}
+
+/// Each Service's first HTTP port, as `NAME.NAMESPACE`.
+fn local_names(services: &Services<'_>) -> HashMap<String, Target> {
+    let named = services.iter().filter_map(|((namespace, name), spec)| {
+        let port = first_http_port(spec)?;
+        Some((format!("{name}.{namespace}"), service_target(namespace, name, spec, port)))
+    });
+    named.collect()
+}
+
+fn first_http_port(spec: &ServiceSpec) -> Option<&ServicePort> {
+    let tcp = || {
+        let ports = spec.ports.iter().flatten();
+        ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+    };
+    let is_http = |port: &&ServicePort| {
+        let named = port.name.as_deref().unwrap_or_default();
+        port.app_protocol.as_deref() == Some("http") || named.starts_with("http")
+    };
+    tcp().find(is_http).or_else(|| tcp().next())
+}
+
+fn route(path: &HTTPIngressPath, namespace: &str, services: &Services<'_>) -> Route {
+    let exact = path.path_type == "Exact";
+    let text = path.path.as_deref().unwrap_or("/");
+    let text = if exact { text } else { text.trim_end_matches('/') };
+    Route { exact, path: text.to_string(), target: target(&path.backend, namespace, services) }
+}
+
+fn first<'a>(routes: &'a [Route], path: &str) -> Option<&'a Target> {
+    let matching = routes.iter().find(|route| route.matches(path));
+    matching.map(|route| &route.target)
+}
+
+impl Route {
+    /// A prefix is of whole elements: `/foo` is one of `/foo/bar`, not of `/foobar`.
+    fn matches(&self, path: &str) -> bool {
+        if self.exact {
+            return path == self.path;
+        }
+        path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+fn target(backend: &IngressBackend, namespace: &str, services: &Services<'_>) -> Target {
+    let Some(backend) = &backend.service else {
+        return Target::Missing("the backend of this Ingress is not a Service".into());
+    };
+    let name = backend.name.as_str();
+    let Some(spec) = services.get(&(namespace, name)) else {
+        return Target::Missing(format!("there is no Service {namespace}/{name}").into());
+    };
+    let wanted = backend.port.as_ref();
+    let mut ports = spec.ports.iter().flatten();
+    let port = ports.find(|port| {
+        wanted.is_some_and(|wanted| match &wanted.name {
+            Some(name) => port.name.as_ref() == Some(name),
+            None => wanted.number == Some(port.port),
+        })
+    });
+    match port {
+        Some(port) => service_target(namespace, name, spec, port),
+        None => Target::Missing(
+            format!("Service {namespace}/{name} has no such port as its Ingress names").into(),
+        ),
+    }
+}
+
+fn service_target(namespace: &str, name: &str, spec: &ServiceSpec, port: &ServicePort) -> Target {
+    match (cluster_ip(spec), u16::try_from(port.port)) {
+        (Some(ip), Ok(port)) => Target::Service(SocketAddr::new(ip, port)),
+        _ => Target::Missing(format!("Service {namespace}/{name} has no cluster IP").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! The gateway with clients we did not write, before functions and guests' sockets.
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use shim::network::{
+    AttachConfig, Body, Condition, Endpoint, HttpHandler, HttpListener, Peer, PodNet, Protocol,
+    Refused, RefusedReason, Response, ServicePort, ServiceTable, SwitchConfig,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// Tells what it was asked, as headers and body.
+struct Echo;
+
+#[async_trait]
+impl HttpHandler for Echo {
+    async fn handle(
+        &self,
+        request: shim::network::Request,
+        peer: Peer,
+    ) -> Result<Response, Refused> {
+        if request.uri().path() == "/busy" {
+            return Err(Refused { request, reason: RefusedReason::Saturated });
+        }
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let header = |name: &str| {
+            let value = parts.headers.get(name);
+            value.map(|value| value.to_str().unwrap().to_string()).unwrap_or_default()
+        };
+        let said = format!(
+            "{} {} host={} for={} proto={} peer={} body={}",
+            parts.method,
+            parts.uri,
+            header("host"),
+            header("x-forwarded-for"),
+            header("x-forwarded-proto"),
+            peer.source.ip(),
+            String::from_utf8_lossy(&body),
+        );
+        let body = Full::from(said).map_err(|never| match never {}).boxed_unsync();
+        let mut response = Response::new(body);
+        response.headers_mut().insert("keep-alive", "timeout=5".parse().unwrap());
+        Ok(response)
+    }
+}
+
+/// A gateway before one Pod, whose Service is `web` in `default`.
+struct Gateway {
+    address: SocketAddr,
+    switch: Switch,
+    pod: PodNet,
+    _port: Option<HttpListener>,
+    tasks: Tasks,
+    serving: JoinHandle<()>,
+}
+
+const SERVICE: &str = "10.43.0.9:80";
+
+impl Gateway {
+    async fn start(handler: Option<Arc<dyn HttpHandler>>) -> Self {
+        let hold = Duration::from_millis(100);
+        let switch = Switch::new(SwitchConfig { hold, ..SwitchConfig::default() });
+        let pod = switch.attach(AttachConfig::default()).unwrap();
+        let port = handler.map(|handler| pod.listen_http(8080, handler).unwrap());
+        switch.set_services(ServiceTable {
+            ports: vec![ServicePort {
+                address: SERVICE.parse().unwrap(),
+                protocol: Protocol::Tcp,
+                session_affinity: false,
+                host_endpoints: false,
+                endpoints: vec![Endpoint {
+                    address: (pod.ip(), 8080).into(),
+                    condition: Condition::Ready,
+                }],
+            }],
+        });
+        let service = json!({
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"clusterIP": "10.43.0.9", "ports": [{"port": 80}]},
+        });
+        let routes = Routes::new(&[], &[Arc::new(serde_json::from_value(service).unwrap())]);
+        let shared = Arc::new(RwLock::new(Arc::new(routes)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = Tasks::default();
+        let serving = tokio::spawn({
+            let (switch, tasks) = (switch.clone(), tasks.clone());
+            async move { serve(&listener, shared, switch, &tasks).await }
+        });
+        Self { address, switch, pod, _port: port, tasks, serving }
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, HashMap<String, String>, String) {
+        self.send(Request::get(format!("http://{}{path}", self.address)), "").await
+    }
+
+    async fn send(
+        &self,
+        request: http::request::Builder,
+        body: &'static str,
+    ) -> (StatusCode, HashMap<String, String>, String) {
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let request = request.header("host", "web.localhost:8080");
+        let response = client.request(request.body(Full::from(body)).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_string()))
+            .collect();
+        let text = body.collect().await.unwrap().to_bytes();
+        (parts.status, headers, String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    async fn stop(self) {
+        self.serving.abort();
+        self.tasks.finish().await;
+        self.switch.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_reaches_the_function_and_its_answer_the_client() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    let request = Request::post(format!("http://{}/a?b=c", gateway.address))
+        .header("x-forwarded-for", "6.6.6.6");
+    let (status, headers, text) = gateway.send(request, "words").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        text,
+        "POST /a?b=c host=web.localhost:8080 for=127.0.0.1 proto=http peer=127.0.0.1 body=words"
+    );
+    assert!(!headers.contains_key("keep-alive"), "{headers:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_on_the_same_port() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://web.localhost/two").body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(text.starts_with(b"GET /two host=web.localhost for=127.0.0.1"), "{text:?}");
+    drop(sender);
+    connection.await.unwrap().unwrap();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_has_is_not_found() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    let mut raw = TcpStream::connect(gateway.address).await.unwrap();
+    raw.write_all(b"GET /x HTTP/1.1\r\nhost: other.test\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    raw.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
+    assert!(text.ends_with("404 Not Found: no Ingress or Service answers for other.test/x\n"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_without_pods_and_one_that_is_busy_ask_to_come_again() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    let (status, headers, text) = gateway.get("/busy").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(headers["retry-after"], "1");
+    assert!(text.contains("every Pod behind web.localhost is busy"), "{text}");
+    gateway.stop().await;
+
+    let gateway = Gateway::start(None).await;
+    let (status, _, text) = gateway.get("/").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("no Pod behind web.localhost is ready"), "{text}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_websocket_reaches_a_guest_that_serves_sockets() {
+    let gateway = Gateway::start(None).await;
+    let mut listener = gateway.pod.listen_tcp("0.0.0.0:8080".parse().unwrap(), 16).unwrap();
+    let guest = tokio::spawn(async move {
+        let mut stream = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\n") {
+            heard.push(stream.read_u8().await.unwrap());
+        }
+        stream
+            .write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
+            )
+            .await
+            .unwrap();
+        let mut said = [0; 4];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"ping");
+        String::from_utf8(heard).unwrap()
+    });
+    let mut raw = TcpStream::connect(gateway.address).await.unwrap();
+    raw.write_all(
+        b"GET /ws HTTP/1.1\r\nhost: web.localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n",
+    )
+    .await
+    .unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\nhello") {
+        heard.push(raw.read_u8().await.unwrap());
+    }
+    assert!(heard.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+    raw.write_all(b"ping").await.unwrap();
+    assert!(guest.await.unwrap().contains("upgrade: websocket\r\n"));
+    drop(raw);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_gateway_finishes_what_it_is_at_before_it_stops() {
+    /// Answers when it is told to.
+    struct Slow(Arc<tokio::sync::Notify>, Arc<tokio::sync::Notify>);
+
+    #[async_trait]
+    impl HttpHandler for Slow {
+        async fn handle(&self, _: shim::network::Request, _: Peer) -> Result<Response, Refused> {
+            self.0.notify_one();
+            self.1.notified().await;
+            Ok(Response::new(Body::default()))
+        }
+    }
+
+    let (entered, go) = (Arc::default(), Arc::default());
+    let gateway = Gateway::start(Some(Arc::new(Slow(Arc::clone(&entered), Arc::clone(&go))))).await;
+    let mut raw = TcpStream::connect(gateway.address).await.unwrap();
+    raw.write_all(b"GET / HTTP/1.1\r\nhost: web.localhost\r\n\r\n").await.unwrap();
+    entered.notified().await;
+    let stopping = tokio::spawn(gateway.stop());
+    tokio::task::yield_now().await;
+    go.notify_one();
+    let mut text = String::new();
+    raw.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    stopping.await.unwrap();
+}
