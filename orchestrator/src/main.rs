@@ -1,2 +1,6 @@
 //! The `podium` command.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    podium::cli::main()
+}

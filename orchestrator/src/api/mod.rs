@@ -31,3 +31,6 @@ pub use resource::{
 };
 pub use selector::{FieldSelector, LabelSelector, SelectorError};
 pub use status::ApiError;
+
+/// The version of Kubernetes whose API this is; the schema tables are made for it.
+pub const KUBERNETES_VERSION: &str = "v1.36.0";

@@ -1,0 +1,152 @@
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+
+use super::*;
+use crate::api::{FieldSelector, LabelSelector, Strategy};
+use crate::clock::SystemClock;
+
+struct ConfigMaps;
+
+impl Strategy for ConfigMaps {
+    type Kind = ConfigMap;
+}
+
+fn storage() -> (Storage, Resource) {
+    let store = crate::store::memory::open(Arc::new(SystemClock)).unwrap();
+    (Storage::new(Arc::new(store)), Resource::of(ConfigMaps))
+}
+
+fn map(namespace: &str, name: &str, app: &str) -> Object {
+    Object::from_value(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}},
+    }))
+    .unwrap()
+}
+
+fn names(page: &ListPage) -> Vec<&str> {
+    page.items.iter().map(|stored| &*stored.key.name).collect()
+}
+
+#[tokio::test]
+async fn a_write_that_comes_too_late_is_a_conflict_and_one_that_changes_nothing_is_none() {
+    let (storage, row) = storage();
+    let first = storage.create(&row, &map("default", "a", "x")).await.unwrap();
+    let again = storage.create(&row, &map("default", "a", "x")).await;
+    assert!(matches!(again, Err(StorageError::AlreadyExists(_))));
+    let same = storage.update(&row, &first.key, first.revision, &map("default", "a", "x")).await;
+    assert_eq!(same.unwrap().revision, first.revision);
+    let second = storage.update(&row, &first.key, first.revision, &map("default", "a", "y")).await;
+    assert!(second.unwrap().revision > first.revision);
+    let late = storage.update(&row, &first.key, first.revision, &map("default", "a", "z")).await;
+    assert!(matches!(late, Err(StorageError::Conflict(_))));
+    let late = storage.delete(&row, &first.key, first.revision).await;
+    assert!(matches!(late, Err(StorageError::Conflict(_))));
+}
+
+#[tokio::test]
+async fn pages_are_read_at_the_revision_of_the_first() {
+    let (storage, row) = storage();
+    for name in ["a", "b", "c", "d", "e"] {
+        storage.create(&row, &map("default", name, "x")).await.unwrap();
+    }
+    storage.create(&row, &map("default-2", "other", "x")).await.unwrap();
+    let mut query =
+        ListQuery { namespace: Some("default".into()), limit: Some(2), ..ListQuery::default() };
+    let first = storage.list(&row, &query).await.unwrap();
+    assert_eq!((names(&first), first.remaining), (vec!["a", "b"], Some(3)));
+
+    storage.create(&row, &map("default", "bb", "x")).await.unwrap();
+    let d = storage.get(&row, &ObjectKey::new("default", "d")).await.unwrap();
+    storage.delete(&row, &d.key, d.revision).await.unwrap();
+
+    query.continue_token = first.continue_token;
+    let second = storage.list(&row, &query).await.unwrap();
+    assert_eq!((names(&second), second.revision), (vec!["c", "d"], first.revision));
+    query.continue_token = second.continue_token;
+    let last = storage.list(&row, &query).await.unwrap();
+    assert_eq!((names(&last), &last.continue_token), (vec!["e"], &None));
+    query.continue_token = Some("nonsense".into());
+    assert!(matches!(storage.list(&row, &query).await, Err(StorageError::InvalidQuery(_))));
+}
+
+#[tokio::test]
+async fn a_selected_page_goes_on_until_it_is_full() {
+    let (storage, row) = storage();
+    for n in 0..40 {
+        let app = if n % 10 == 0 { "web" } else { "db" };
+        storage.create(&row, &map("default", &format!("m{n:02}"), app)).await.unwrap();
+    }
+    let mut query = ListQuery {
+        labels: LabelSelector::parse("app=web").unwrap(),
+        limit: Some(3),
+        ..ListQuery::default()
+    };
+    let first = storage.list(&row, &query).await.unwrap();
+    assert_eq!(names(&first), ["m00", "m10", "m20"]);
+    query.continue_token = first.continue_token;
+    let second = storage.list(&row, &query).await.unwrap();
+    assert_eq!((names(&second), &second.continue_token), (vec!["m30"], &None));
+    query.fields = FieldSelector::parse("spec.x=1").unwrap();
+    let refused = storage.list(&row, &query).await.err().unwrap();
+    assert_eq!(refused.to_string(), "field label not supported: spec.x");
+}
+
+#[tokio::test]
+async fn what_begins_or_ceases_to_match_is_added_or_deleted() {
+    let (storage, row) = storage();
+    let query = WatchQuery {
+        labels: LabelSelector::parse("app=web").unwrap(),
+        initial_events: Some(true),
+        ..WatchQuery::default()
+    };
+    storage.create(&row, &map("default", "old", "web")).await.unwrap();
+    let mut events = storage.watch(&row, &query).await.unwrap();
+    let a = storage.create(&row, &map("default", "a", "db")).await.unwrap();
+    let a = storage.update(&row, &a.key, a.revision, &map("default", "a", "web")).await.unwrap();
+    let a = storage.update(&row, &a.key, a.revision, &map("default", "a", "db")).await.unwrap();
+    storage.delete(&row, &a.key, a.revision).await.unwrap();
+    let old = storage.get(&row, &ObjectKey::new("default", "old")).await.unwrap();
+    let gone = storage.delete(&row, &old.key, old.revision).await.unwrap();
+
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        seen.push(match events.next().await.unwrap().unwrap() {
+            WatchEvent::Added(stored) => format!("added {}", stored.key.name),
+            WatchEvent::Modified(stored) => format!("modified {}", stored.key.name),
+            WatchEvent::Deleted(stored) => {
+                format!("deleted {} at {}", stored.key.name, stored.revision)
+            }
+            WatchEvent::Bookmark { initial_events_end, .. } => {
+                format!("bookmark {initial_events_end}")
+            }
+        });
+    }
+    let ended = format!("deleted a at {}", a.revision);
+    let deleted = format!("deleted old at {}", gone.revision);
+    assert_eq!(seen, ["added old", "bookmark true", "added a", &ended, &deleted]);
+}
+
+#[tokio::test]
+async fn a_file_keeps_objects_and_revisions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server/store.redb");
+    let open = || crate::store::redb::open(&path, Arc::new(SystemClock));
+    let row = Resource::of(ConfigMaps);
+    let (kept, last) = {
+        let storage = Storage::new(Arc::new(open().unwrap()));
+        let kept = storage.create(&row, &map("default", "kept", "x")).await.unwrap();
+        let gone = storage.create(&row, &map("default", "gone", "x")).await.unwrap();
+        storage.delete(&row, &gone.key, gone.revision).await.unwrap();
+        (kept, storage.revision())
+    };
+    let storage = Storage::new(Arc::new(open().unwrap()));
+    assert_eq!(storage.revision(), last);
+    let found = storage.get(&row, &kept.key).await.unwrap();
+    assert_eq!(found.object().unwrap(), kept.object().unwrap());
+    drop(storage);
+    std::fs::write(&path, b"not a store, but long enough to be looked at as one").unwrap();
+    let error = open().err().unwrap().to_string();
+    assert!(error.contains("store.redb") && error.contains("restore it"), "{error}");
+}
