@@ -160,6 +160,11 @@ impl HttpListener {
         SocketAddr::new(self.pod.ip(), self.port)
     }
 
+    /// Waits until no Service sends new requests to its Pod.
+    pub async fn unrouted(&self) {
+        self.pod.unrouted().await;
+    }
+
     /// Refuses new requests from now on; those taken go on.
     pub fn close(&self) {
         if self.http.close() {

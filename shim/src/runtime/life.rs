@@ -2,6 +2,8 @@
 //!
 //! A stop sets the time until which the guest may end by itself; an earlier
 //! time replaces a later one, so that force can follow patience.
+use std::time::Duration;
+
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -10,6 +12,11 @@ use crate::function::Function;
 use crate::guest::ending;
 use crate::network::HttpListener;
 use crate::program::Program;
+
+/// How long a stopping function goes on serving because a Service leads to it.
+/// Rules follow within milliseconds; one that has not by then means that the
+/// container alone is stopped, and callers are better sent elsewhere.
+const RULES_SETTLE: Duration = Duration::from_secs(5);
 
 /// When a guest that was asked to stop is ended by force.
 pub(super) type StopBy = watch::Receiver<Option<Instant>>;
@@ -45,13 +52,11 @@ pub(super) async fn serve(
 ) -> Exit {
     loop {
         let by = *stop_by.borrow_and_update();
-        if by.is_some() {
-            listeners.iter().for_each(HttpListener::close);
-        }
         let drained = async {
             if by.is_none() {
                 std::future::pending::<()>().await;
             }
+            leave(&listeners).await;
             for listener in &listeners {
                 listener.drained().await;
             }
@@ -67,6 +72,19 @@ pub(super) async fn serve(
             _ = stop_by.changed() => {}
         }
     }
+}
+
+/// Closes the ports as soon as no Service sends requests to them.
+async fn leave(listeners: &[HttpListener]) {
+    let unrouted = async {
+        for listener in listeners {
+            listener.unrouted().await;
+        }
+    };
+    if tokio::time::timeout(RULES_SETTLE, unrouted).await.is_err() {
+        tracing::debug!("ports closed although a service leads to them");
+    }
+    listeners.iter().for_each(HttpListener::close);
 }
 
 async fn reached(by: Option<Instant>) {
