@@ -44,6 +44,35 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(unfinished, path)
 }
 
+/// Lets everybody read a file that was made for its owner.
+///
+/// On Windows it inherits what its folder allows.
+pub fn make_readable(file: &fs::File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    #[cfg(not(unix))]
+    file.metadata()?;
+    Ok(())
+}
+
+/// Waits for Ctrl-C, or where there is one for the signal that stops services.
+pub async fn stop_signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

@@ -117,7 +117,7 @@ pub struct ContainerConfig {
     pub attempt: u32,
     /// What [`Runtime::pull_image`] answered.
     pub image: ImageRef,
-    /// argv[0] and what follows it, instead of the image's; empty takes the image's.
+    /// `argv[0]` and what follows it, instead of the image's; empty takes the image's.
     pub command: Vec<String>,
     /// Arguments after the command.
     pub args: Vec<String>,

@@ -14,6 +14,9 @@ use crate::Tool;
 /// As long as a cluster may take to be ready or to stop on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What `podium up` prints once everything is ready.
+const SUMMARY: &str = "gateway     http";
+
 /// How a cluster is started.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -55,7 +58,7 @@ impl Cluster {
         let directory = tempfile::tempdir().context("make a data directory")?;
         let start = Instant::now();
         let mut child = spawn(&options, directory.path())?;
-        let addresses = ready(&mut child, directory.path()).await?;
+        let addresses = ready(&mut child, directory.path(), 0).await?;
         Ok(Self { options, directory, child, addresses, ready_after: start.elapsed() })
     }
 
@@ -66,9 +69,10 @@ impl Cluster {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
+        let printed = self.log().len();
         let start = Instant::now();
         self.child = spawn(&self.options, self.directory.path())?;
-        self.addresses = ready(&mut self.child, self.directory.path()).await?;
+        self.addresses = ready(&mut self.child, self.directory.path(), printed).await?;
         self.ready_after = start.elapsed();
         Ok(())
     }
@@ -166,11 +170,14 @@ fn spawn(options: &Options, directory: &Path) -> Result<Child> {
     command.spawn().with_context(|| format!("start {}", program.display()))
 }
 
-async fn ready(child: &mut Child, directory: &Path) -> Result<Addresses> {
+async fn ready(child: &mut Child, directory: &Path, printed: usize) -> Result<Addresses> {
     let path = directory.join("data/addresses.json");
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Ok(text) = fs::read(&path) {
+        // The summary is printed once all that was asked for is deployed.
+        if let Ok(text) = fs::read(&path)
+            && log_of(directory)[printed..].contains(SUMMARY)
+        {
             return serde_json::from_slice(&text).context("read addresses.json");
         }
         if let Some(status) = child.try_wait()? {

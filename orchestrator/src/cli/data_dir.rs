@@ -99,7 +99,7 @@ impl DataDir {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_atomic(&path, format!("{{\"version\":{FORMAT}}}\n").as_bytes(), false)
+                write_atomic(&path, format!("{{\"version\":{FORMAT}}}\n").as_bytes())
                     .map_err(io("write", &path))?;
             }
             Err(source) => return Err(io("read", &path)(source)),
@@ -145,15 +145,14 @@ impl DataDir {
 
 /// Writes a file so that a reader sees the old contents or the new, never a part.
 ///
-/// A `secret` one can be read by its owner alone.
-pub fn write_atomic(path: &Path, contents: &[u8], secret: bool) -> io::Result<()> {
+/// Everybody may read it; for what only its owner may, there is [`platform::write_private`].
+///
+/// [`platform::write_private`]: crate::platform::write_private
+pub fn write_atomic(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // tempfile makes files that only their owner can read.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     io::Write::write_all(&mut file, contents)?;
-    if !secret {
-        crate::cli::platform::readable_by_all(file.as_file())?;
-    }
+    crate::platform::make_readable(file.as_file())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())

@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
-use super::data_dir::{DataDir, write_atomic};
+use super::data_dir::DataDir;
 use super::{UsageError, say};
 use crate::api::User;
 use crate::auth::{Claims, Identity, Pki, SubjectNames};
+use crate::platform;
 
 /// The name of the cluster, its user and its context.
 const NAME: &str = "podium";
@@ -141,7 +142,8 @@ fn merge(ours: &str, into: &Path, keep_context: bool) -> anyhow::Result<()> {
     if let Some(folder) = into.parent() {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
-    write_atomic(into, text.as_bytes(), true).with_context(|| format!("write {}", into.display()))
+    platform::write_private(into, text.as_bytes())
+        .with_context(|| format!("write {}", into.display()))
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use tracing_subscriber::EnvFilter;
 mod completion;
 pub mod data_dir;
 pub mod kubeconfig;
-mod platform;
 mod version;
 
 /// The command line or the configuration makes no sense.
