@@ -6,6 +6,8 @@
 const LABEL_MAX: usize = 63;
 /// As many bytes as a DNS subdomain may have (RFC 1123).
 const SUBDOMAIN_MAX: usize = 253;
+/// As many bytes as the name of a port may have (RFC 6335).
+const PORT_NAME_MAX: usize = 15;
 
 /// A DNS label: the names of namespaces and services' pods.
 pub fn dns_label(name: &str) -> Result<(), String> {
@@ -63,6 +65,63 @@ pub fn label_value(value: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')".into())
+}
+
+/// A key of a ConfigMap or Secret, which may become a file's name.
+pub fn config_key(key: &str) -> Result<(), String> {
+    at_most(key, SUBDOMAIN_MAX)?;
+    let is = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if key.is_empty() || !key.bytes().all(is) {
+        return Err("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')".into());
+    }
+    match key {
+        "." => Err("must not be '.'".into()),
+        ".." => Err("must not be '..'".into()),
+        _ if key.starts_with("..") => Err("must not start with '..'".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The name of an environment variable.
+pub fn env_var(name: &str) -> Result<(), String> {
+    if !name.is_empty() && name.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b'=') {
+        return Ok(());
+    }
+    Err("a valid environment variable name must consist only of printable ASCII characters other than '='".into())
+}
+
+/// The name of a port (RFC 6335).
+pub fn port_name(name: &str) -> Result<(), String> {
+    at_most(name, PORT_NAME_MAX)?;
+    let text = if !name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-') {
+        "must contain only alphanumeric characters (a-z, 0-9), and hyphens (-)"
+    } else if !name.bytes().any(|c| c.is_ascii_lowercase()) {
+        "must contain at least one letter (a-z)"
+    } else if name.contains("--") {
+        "must not contain consecutive hyphens"
+    } else if name.starts_with('-') || name.ends_with('-') {
+        "must not begin or end with a hyphen"
+    } else {
+        return Ok(());
+    };
+    Err(text.into())
+}
+
+/// A DNS subdomain whose first label is `*`.
+pub fn wildcard_subdomain(name: &str) -> Result<(), String> {
+    at_most(name, SUBDOMAIN_MAX)?;
+    if name.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        return Ok(());
+    }
+    Err("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".into())
+}
+
+/// The name of an HTTP header.
+pub fn http_header(name: &str) -> Result<(), String> {
+    if !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
+        return Ok(());
+    }
+    Err("a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')".into())
 }
 
 fn at_most(text: &str, bytes: usize) -> Result<(), String> {

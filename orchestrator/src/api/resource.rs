@@ -175,7 +175,7 @@ pub struct SelectableField<K> {
 }
 
 /// The write being admitted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Operation<'a, K> {
     /// A new object.
     Create,
@@ -184,6 +184,15 @@ pub enum Operation<'a, K> {
     /// A replacement of this object's status.
     UpdateStatus(&'a K),
 }
+
+// By hand: a derive would ask that `K` be `Copy`.
+impl<K> Clone for Operation<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Operation<'_, K> {}
 
 impl<'a, K> Operation<'a, K> {
     /// The object as it was, unless it is new.

@@ -1,2 +1,24 @@
 //! Every kind the server knows, one file each: names, defaults, validation,
 //! columns, subresources.
+//!
+//! [`builtin`] lists them in the order of discovery.
+
+pub mod checks;
+pub mod coordination;
+pub mod core;
+#[cfg(test)]
+pub mod testing;
+
+use crate::api::{Resource, ResourceTable};
+
+/// The table of the kinds that are built in.
+pub fn builtin() -> ResourceTable {
+    ResourceTable::new([
+        Resource::of(core::ConfigMaps),
+        Resource::of(core::Namespaces),
+        Resource::of(core::Nodes),
+        Resource::of(core::Secrets),
+        Resource::of(core::ServiceAccounts),
+        Resource::of(coordination::Leases),
+    ])
+}

@@ -1,0 +1,225 @@
+//! Checks that several kinds make, in Kubernetes' words.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::api::resource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::{FieldError, FieldErrors, FieldPath, Quantity, names};
+
+/// As many bytes as all annotations of an object may have together.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// What a form of names is checked with.
+pub type Form = fn(&str) -> Result<(), String>;
+
+/// What is wrong with a number below zero.
+pub const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// A field whose value is `value`, refused with `why`.
+pub fn invalid(path: &FieldPath, value: impl Into<Value>, why: impl Into<String>) -> FieldError {
+    FieldError::Invalid(path.clone(), value.into(), why.into())
+}
+
+/// A field that is missing.
+pub fn required(path: &FieldPath, why: &str) -> FieldError {
+    FieldError::Required(path.clone(), why.into())
+}
+
+/// A field that may not be set.
+pub fn forbidden(path: &FieldPath, why: &str) -> FieldError {
+    FieldError::Forbidden(path.clone(), why.into())
+}
+
+/// `text` has the form that `check` wants.
+pub fn form(errors: &mut FieldErrors, path: &FieldPath, text: &str, check: Form) {
+    if let Err(why) = check(text) {
+        errors.push(invalid(path, text, why));
+    }
+}
+
+/// `text` is one of `supported`.
+pub fn one_of(errors: &mut FieldErrors, path: &FieldPath, text: &str, supported: &[&str]) {
+    errors.check(supported.contains(&text), || {
+        let supported = supported.iter().map(|&s| s.to_owned()).collect();
+        FieldError::NotSupported(path.clone(), text.into(), supported)
+    });
+}
+
+/// `text` is there, and one of `supported`.
+pub fn required_one_of(
+    errors: &mut FieldErrors,
+    path: &FieldPath,
+    text: Option<&str>,
+    supported: &[&str],
+) {
+    match text {
+        None | Some("") => errors.push(required(path, "")),
+        Some(text) => one_of(errors, path, text, supported),
+    }
+}
+
+/// A number that may not be below zero.
+pub fn not_negative(errors: &mut FieldErrors, path: &FieldPath, number: Option<i64>) {
+    if let Some(number) = number {
+        errors.check(number >= 0, || invalid(path, number, NOT_NEGATIVE));
+    }
+}
+
+/// A port number.
+pub fn port(errors: &mut FieldErrors, path: &FieldPath, number: i32) {
+    let why = "must be between 1 and 65535, inclusive";
+    errors.check((1..=65_535).contains(&number), || invalid(path, number, why));
+}
+
+/// An IP address.
+pub fn ip(errors: &mut FieldErrors, path: &FieldPath, text: &str) {
+    let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    errors.check(text.parse::<IpAddr>().is_ok(), || invalid(path, text, why));
+}
+
+/// A field that may not change after creation.
+pub fn immutable<T: PartialEq + Serialize>(
+    errors: &mut FieldErrors,
+    path: &FieldPath,
+    new: &T,
+    old: &T,
+) {
+    errors.check(new == old, || FieldError::immutable(path.clone(), json!(new)));
+}
+
+/// Labels.
+pub fn labels(
+    errors: &mut FieldErrors,
+    path: &FieldPath,
+    labels: Option<&BTreeMap<String, String>>,
+) {
+    for (key, value) in labels.into_iter().flatten() {
+        form(errors, path, key, names::qualified);
+        form(errors, path, value, names::label_value);
+    }
+}
+
+/// Annotations.
+pub fn annotations(
+    errors: &mut FieldErrors,
+    path: &FieldPath,
+    annotations: Option<&BTreeMap<String, String>>,
+) {
+    let mut total = 0;
+    for (key, value) in annotations.into_iter().flatten() {
+        if let Err(why) = names::qualified(&key.to_lowercase()) {
+            errors.push(invalid(path, key.as_str(), why));
+        }
+        total += key.len() + value.len();
+    }
+    errors.check(total <= ANNOTATIONS_MAX, || FieldError::TooLong(path.clone(), ANNOTATIONS_MAX));
+}
+
+/// A label selector.
+pub fn label_selector(errors: &mut FieldErrors, path: &FieldPath, selector: &LabelSelector) {
+    labels(errors, &path.child("matchLabels"), selector.match_labels.as_ref());
+    for (i, requirement) in selector.match_expressions.iter().flatten().enumerate() {
+        let path = path.child("matchExpressions").index(i);
+        let values = requirement.values.as_deref().unwrap_or_default();
+        let at = path.child("values");
+        match requirement.operator.as_str() {
+            "In" | "NotIn" => errors.check(!values.is_empty(), || {
+                required(&at, "must be specified when `operator` is 'In' or 'NotIn'")
+            }),
+            "Exists" | "DoesNotExist" => errors.check(values.is_empty(), || {
+                forbidden(&at, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+            }),
+            other => {
+                let why = "not a valid selector operator";
+                errors.push(invalid(&path.child("operator"), other, why));
+            }
+        }
+        form(errors, &path.child("key"), &requirement.key, names::qualified);
+        for (i, value) in values.iter().enumerate() {
+            form(errors, &at.index(i), value, names::label_value);
+        }
+    }
+}
+
+/// Whether `selector` selects objects with these labels.
+pub fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
+    let get = |key: &str| labels.and_then(|labels| labels.get(key));
+    let mut exact = selector.match_labels.iter().flatten();
+    exact.all(|(key, value)| get(key) == Some(value))
+        && selector.match_expressions.iter().flatten().all(|requirement| {
+            let value = get(&requirement.key);
+            let listed = value
+                .is_some_and(|v| requirement.values.as_ref().is_some_and(|all| all.contains(v)));
+            match requirement.operator.as_str() {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => value.is_some(),
+                _ => value.is_none(),
+            }
+        })
+}
+
+/// Whether `selector` has no requirement at all.
+pub fn selects_all(selector: &LabelSelector) -> bool {
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// An amount that parses and is not negative.
+pub fn quantity(
+    errors: &mut FieldErrors,
+    path: &FieldPath,
+    quantity: &resource::Quantity,
+) -> Option<Quantity> {
+    match Quantity::try_from(quantity) {
+        Ok(parsed) => {
+            errors
+                .check(!parsed.is_negative(), || invalid(path, quantity.0.as_str(), NOT_NEGATIVE));
+            Some(parsed)
+        }
+        Err(error) => {
+            errors.push(invalid(path, quantity.0.as_str(), error.to_string()));
+            None
+        }
+    }
+}
+
+/// Writes amounts in canonical form, thousandths being the smallest; what does not parse stays for validation.
+pub fn canonical(amounts: Option<&mut BTreeMap<String, resource::Quantity>>) {
+    for amount in amounts.into_iter().flat_map(BTreeMap::values_mut) {
+        if let Ok(parsed) = Quantity::try_from(&*amount) {
+            *amount = parsed.rounded_to_milli().into();
+        }
+    }
+}
+
+/// Labels as `kubectl` shows a selector: `a=b,c=d`.
+pub fn joined(labels: Option<&BTreeMap<String, String>>) -> String {
+    let parts: Vec<String> =
+        labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    if parts.is_empty() { "<none>".into() } else { parts.join(",") }
+}
+
+/// A label selector as `kubectl` shows it: `a=b,c in (d,e),!f`.
+pub fn selector_text(selector: &LabelSelector) -> String {
+    if selects_all(selector) {
+        return "<none>".into();
+    }
+    let exact = selector.match_labels.iter().flatten();
+    let mut parts: Vec<String> = exact.map(|(key, value)| format!("{key}={value}")).collect();
+    for requirement in selector.match_expressions.iter().flatten() {
+        let mut values = requirement.values.clone().unwrap_or_default();
+        values.sort();
+        let (key, values) = (&requirement.key, values.join(","));
+        parts.push(match requirement.operator.as_str() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.clone(),
+            _ => format!("!{key}"),
+        });
+    }
+    parts.join(",")
+}
