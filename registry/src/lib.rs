@@ -4,6 +4,9 @@
 //! image store, the cluster's own registry and `podium push` share one idea of a digest,
 //! a reference and a content store.
 
+pub mod artifact;
+pub mod client;
+pub mod manifest;
 pub mod reference;
 pub mod store;
 
