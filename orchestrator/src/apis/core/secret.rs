@@ -88,23 +88,19 @@ fn typed(errors: &mut FieldErrors, path: &FieldPath, secret: &Secret) {
     match secret.type_.as_deref().unwrap_or_default() {
         "kubernetes.io/tls" => must(&["tls.crt", "tls.key"]),
         "kubernetes.io/ssh-auth" => {
-            if get("ssh-privatekey").is_none_or(|key| key.0.is_empty()) {
-                errors.push(required(&path.key("ssh-privatekey"), ""));
-            }
+            let key = get("ssh-privatekey").filter(|key| !key.0.is_empty());
+            errors.check(key.is_some(), || required(&path.key("ssh-privatekey"), ""));
         }
-        "kubernetes.io/basic-auth" => {
-            if get("username").is_none() && get("password").is_none() {
-                must(&["username", "password"]);
-            }
+        "kubernetes.io/basic-auth" if get("username").or(get("password")).is_none() => {
+            must(&["username", "password"]);
         }
         "kubernetes.io/dockercfg" => document = Some(".dockercfg"),
         "kubernetes.io/dockerconfigjson" => document = Some(".dockerconfigjson"),
         "kubernetes.io/service-account-token" => {
-            let annotations = secret.metadata.annotations.as_ref();
-            if annotations.and_then(|all| all.get(SERVICE_ACCOUNT)).is_none_or(String::is_empty) {
-                let path = FieldPath::new("metadata").child("annotations").key(SERVICE_ACCOUNT);
-                errors.push(required(&path, ""));
-            }
+            let annotation =
+                secret.metadata.annotations.as_ref().and_then(|all| all.get(SERVICE_ACCOUNT));
+            let path = FieldPath::new("metadata").child("annotations").key(SERVICE_ACCOUNT);
+            errors.check(annotation.is_some_and(|name| !name.is_empty()), || required(&path, ""));
         }
         _ => {}
     }
