@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU16;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,10 +40,12 @@ pub struct SwitchConfig {
     pub cluster_domain: String,
     /// How long a request waits for an endpoint of its Service to appear.
     pub hold: Duration,
+    /// The authority that certificates within the cluster are checked against, in DER.
+    pub cluster_ca: Option<CertificateDer<'static>>,
 }
 
 impl Default for SwitchConfig {
-    /// `10.64.0.0/10`, `10.43.0.0/16`, `cluster.local`, [`HOLD`].
+    /// `10.64.0.0/10`, `10.43.0.0/16`, `cluster.local`, [`HOLD`], no authority.
     fn default() -> Self {
         let range = |first, prefix| Range::new(first, prefix).expect("constants are ranges");
         Self {
@@ -50,6 +53,7 @@ impl Default for SwitchConfig {
             service_range: range(Ipv4Addr::new(10, 43, 0, 0), 16),
             cluster_domain: "cluster.local".to_string(),
             hold: HOLD,
+            cluster_ca: None,
         }
     }
 }
@@ -323,6 +327,11 @@ impl Switch {
 
     pub(super) fn domain(&self) -> &str {
         &self.0.config.cluster_domain
+    }
+
+    /// The authority of the cluster's own certificates.
+    pub(crate) fn cluster_ca(&self) -> Option<&CertificateDer<'static>> {
+        self.0.config.cluster_ca.as_ref()
     }
 
     /// Whether an address is a Pod's or a Service's, or could be.

@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::tls::{self, TlsError};
 use crate::network::{
     Body, BoxError, ConnectError, PodNet, Refused, RefusedReason, Request, Response, SocketPermit,
+    Stream,
 };
 
 /// How long each step may take where the guest does not say; as in wasmtime's own client.
@@ -85,11 +86,24 @@ async fn send(
     let request =
         request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
     let answer = async {
-        if !secure && is_inside(pod, &addresses) {
-            call(pod, &addresses, port, request).await
-        } else {
-            write(pod, &host, &addresses, port, request, secure, connect).await
+        let inside = is_inside(pod, &addresses);
+        if !secure && inside {
+            return call(pod, &addresses, port, request).await;
         }
+        let stream = timeout(connect, open(pod, &addresses, port))
+            .await
+            .map_err(|_| Error::ConnectionTimeout)??;
+        let switch = pod.switch();
+        let sent = if secure {
+            let stream = timeout(connect, tls::connect(switch, &host, inside, stream))
+                .await
+                .map_err(|_| Error::ConnectionTimeout)?
+                .map_err(|error| tls_error(&host, error))?;
+            switch.send_over(stream, request).await
+        } else {
+            switch.send_over(stream, request).await
+        };
+        sent.map_err(|unanswered| Error::Hyper(unanswered.source))
     };
     timeout(connect.saturating_add(first_byte), answer)
         .await
@@ -125,38 +139,16 @@ async fn call(
     Ok(response)
 }
 
-/// Writes the request to the first address that can be connected to.
-async fn write(
-    pod: &PodNet,
-    host: &str,
-    addresses: &[IpAddr],
-    port: u16,
-    request: Request,
-    secure: bool,
-    limit: Duration,
-) -> Result<Response, Error> {
-    let connected = async {
-        let mut last = Error::DestinationUnavailable;
-        for ip in addresses {
-            match pod.connect(SocketAddr::new(*ip, port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = connect_error(&error),
-            }
+/// Connects to the first address that can be.
+async fn open(pod: &PodNet, addresses: &[IpAddr], port: u16) -> Result<Stream, Error> {
+    let mut last = Error::DestinationUnavailable;
+    for ip in addresses {
+        match pod.connect(SocketAddr::new(*ip, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = connect_error(&error),
         }
-        Err(last)
-    };
-    let stream = timeout(limit, connected).await.map_err(|_| Error::ConnectionTimeout)??;
-    let switch = pod.switch();
-    let sent = if secure {
-        let stream = timeout(limit, tls::connect(host, stream))
-            .await
-            .map_err(|_| Error::ConnectionTimeout)?
-            .map_err(|error| tls_error(host, error))?;
-        switch.send_over(stream, request).await
-    } else {
-        switch.send_over(stream, request).await
-    };
-    sent.map_err(|unsent| Error::Hyper(unsent.source))
+    }
+    Err(last)
 }
 
 fn connect_error(error: &ConnectError) -> Error {

@@ -248,3 +248,53 @@ async fn an_outgoing_request_counts_until_its_answer_is_read() {
     drop((response, left));
     assert!(send(&pod, "http://localhost/").await.is_ok());
 }
+
+/// Answers one HTTPS request on a guest's port.
+async fn serve_https(
+    mut listener: crate::network::TcpListener,
+    certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
+) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key =
+        rustls::pki_types::PrivateKeyDer::Pkcs8(certificate.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key)
+        .unwrap();
+    let stream = listener.accept().await.unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\n") {
+        heard.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await.unwrap();
+    stream.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn https_within_the_cluster_is_checked_against_its_own_authority() {
+    let name = "api.shop.svc.cluster.local".to_string();
+    let certificate = || rcgen::generate_simple_self_signed(vec![name.clone()]).unwrap();
+    let (ours, other) = (certificate(), certificate());
+    let der = ours.cert.der().to_vec().into();
+    let config = crate::network::SwitchConfig { cluster_ca: Some(der), ..Default::default() };
+    let switch = Switch::new(config);
+    let pod = switch.attach(AttachConfig::default()).unwrap();
+    switch.set_names(DnsTable {
+        records: [(name.clone(), Record::Addresses(vec![pod.ip()]))].into(),
+    });
+    let listen = || pod.listen_tcp("0.0.0.0:443".parse().unwrap(), 1).unwrap();
+
+    let server = tokio::spawn(serve_https(listen(), ours));
+    let response = send(&pod, &format!("https://{name}/")).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "secret");
+    server.await.unwrap();
+
+    let server = tokio::spawn(serve_https(listen(), other));
+    let error = send(&pod, &format!("https://{name}/")).await.unwrap_err();
+    assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
+    server.await.unwrap();
+}

@@ -1,4 +1,4 @@
-//! TLS for guests' requests to the outside, checked against the system's roots.
+//! TLS for guests' requests.
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -7,13 +7,13 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::network::Stream;
+use crate::network::{Stream, Switch};
 
 /// Why a connection could not be secured.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    /// The machine has no root certificates, so nobody can be trusted.
-    #[error("no root certificates found on this machine")]
+    /// There are no root certificates, so nobody can be trusted.
+    #[error("there are no root certificates to check the other side's with")]
     NoRoots,
     /// The roots could not be used.
     #[error("preparing TLS")]
@@ -26,18 +26,30 @@ pub(super) enum TlsError {
     Handshake(#[source] std::io::Error),
 }
 
-/// Made at the first use: reading the system's roots takes some milliseconds.
-static CONNECTOR: OnceCell<TlsConnector> = OnceCell::const_new();
+/// For the outside. Made at the first use: reading the system's roots takes some milliseconds.
+static OUTSIDE: OnceCell<TlsConnector> = OnceCell::const_new();
 
-/// Secures a connection to `host`.
-pub(super) async fn connect(host: &str, stream: Stream) -> Result<TlsStream<Stream>, TlsError> {
+/// Secures a connection to `host`: within the cluster by its own authority
+/// alone, which nobody outside has to believe, elsewhere by the system's roots.
+pub(super) async fn connect(
+    switch: &Switch,
+    host: &str,
+    inside: bool,
+    stream: Stream,
+) -> Result<TlsStream<Stream>, TlsError> {
     let name =
         ServerName::try_from(host.to_string()).map_err(|_| TlsError::Name(host.to_string()))?;
-    let connector = CONNECTOR.get_or_try_init(connector).await?;
+    let connector = if inside {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(switch.cluster_ca().cloned());
+        connector(roots)?
+    } else {
+        OUTSIDE.get_or_try_init(system_connector).await?.clone()
+    };
     connector.connect(name, stream).await.map_err(TlsError::Handshake)
 }
 
-async fn connector() -> Result<TlsConnector, TlsError> {
+async fn system_connector() -> Result<TlsConnector, TlsError> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
         .await
         .map_err(|_| TlsError::NoRoots)?;
@@ -45,8 +57,12 @@ async fn connector() -> Result<TlsConnector, TlsError> {
         tracing::warn!(%error, "root certificates not read");
     }
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(loaded.certs);
-    if added == 0 {
+    roots.add_parsable_certificates(loaded.certs);
+    connector(roots)
+}
+
+fn connector(roots: RootCertStore) -> Result<TlsConnector, TlsError> {
+    if roots.is_empty() {
         return Err(TlsError::NoRoots);
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
