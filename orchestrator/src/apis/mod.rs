@@ -3,9 +3,14 @@
 //!
 //! [`builtin`] lists them in the order of discovery.
 
+pub mod authentication;
+pub mod authorization;
 pub mod checks;
 pub mod coordination;
 pub mod core;
+pub mod discovery;
+pub mod events;
+pub mod networking;
 #[cfg(test)]
 pub mod testing;
 
@@ -19,6 +24,12 @@ pub fn builtin() -> ResourceTable {
         Resource::of(core::Nodes),
         Resource::of(core::Secrets),
         Resource::of(core::ServiceAccounts),
+        Resource::of(events::CoreEvents),
+        Resource::computed(authentication::SelfSubjectReviews),
+        Resource::computed(authorization::SelfSubjectAccessReviews),
         Resource::of(coordination::Leases),
+        Resource::of(discovery::EndpointSlices),
+        Resource::of(events::Events),
+        Resource::of(networking::Ingresses),
     ])
 }

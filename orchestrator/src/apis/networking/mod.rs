@@ -1,0 +1,4 @@
+//! `networking.k8s.io`
+mod ingress;
+
+pub use ingress::Ingresses;
