@@ -98,7 +98,8 @@ pub(super) fn response(
 /// The guest has ended: its whole body waits, and goes out with its length.
 fn whole(answer: http::Response<HyperOutgoingBody>, task: GuestTask, verdict: Verdict) -> Response {
     let (parts, body) = answer.into_parts();
-    let body = match body.collect().now_or_never() {
+    // Not to be put off by tokio: all of it is here.
+    let body = match tokio::task::unconstrained(body.collect()).now_or_never() {
         Some(Ok(collected)) if collected.trailers().is_none() => {
             Full::new(collected.to_bytes()).map_err(|never| match never {}).boxed_unsync()
         }

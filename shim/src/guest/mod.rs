@@ -6,6 +6,7 @@
 
 pub mod ending;
 mod environment;
+mod hooks;
 mod stdin;
 
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
@@ -17,10 +18,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub use environment::{Environment, EnvironmentError, Stdio};
 pub use stdin::Stdin;
 
+use hooks::Hooks;
+
 use crate::executor::FUEL_SLICE;
 use crate::limits::InstanceLimits;
 use crate::network::PodNet;
-use crate::sockets::{HttpHooks, NetCtx, NetCtxView, NetView};
+use crate::sockets::{NetCtx, NetCtxView, NetView};
 
 /// Resources (streams, sockets, bodies) one instance may hold open: each is
 /// host memory that no linear memory accounts for.
@@ -36,7 +39,7 @@ pub struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     net: NetCtx,
-    hooks: HttpHooks,
+    hooks: Hooks,
     limits: InstanceLimits,
 }
 
@@ -93,7 +96,7 @@ pub fn component_store(
 ) -> wasmtime::Result<Store<Guest>> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
-    let (hooks, net) = (HttpHooks::new(net.clone()), NetCtx::new(net));
+    let (hooks, net) = (Hooks::new(net.clone()), NetCtx::new(net));
     let guest = Guest { table, wasi, http: WasiHttpCtx::new(), net, hooks, limits };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limits);
