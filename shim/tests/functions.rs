@@ -33,7 +33,7 @@ async fn a_function_answers_each_request_in_a_fresh_instance() {
     let (status, body) = node.get("/some/path?x=1").await;
     assert_eq!(status, 200);
     assert!(body.contains("/some/path"), "{body}");
-    assert_eq!(node.get("/env").await, (200, "COLOR=blue\n".into()));
+    assert_eq!(node.get("/env").await, (200, "COLOR=blue\nHOSTNAME=web\n".into()));
     assert_eq!(node.get("/status?418").await.0, 418);
     assert!(node.shim.container_status(&id).unwrap().function);
     assert_eq!(node.shim.container_stats(&id).unwrap().requests, 3);

@@ -87,7 +87,7 @@ async fn a_guest_sees_the_environment_it_is_given_and_no_more() {
     let (id, exit) = node.toolbox(&["env"], config).await;
 
     assert_eq!(exit.code, 0);
-    assert_eq!(node.log(&id).await, "EMPTY=\nGREETING=hello\n");
+    assert_eq!(node.log(&id).await, "EMPTY=\nGREETING=hello\nHOSTNAME=web\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,10 @@ use super::stdin::Stdin;
 use crate::cri::Mount;
 use crate::logs::{GuestOutput, LogFile, Stream};
 
+/// Random bytes one call may ask for: keys and seeds are far smaller, and a
+/// call is not interrupted.
+const MAX_RANDOM: u64 = 64 << 10;
+
 /// Why a container cannot be given what it asks for.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
@@ -79,6 +83,7 @@ impl Environment {
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.args)
             .envs(&self.envs)
+            .max_random_size(MAX_RANDOM)
             .stdin(stdio.stdin.clone())
             .stdout(GuestOutput::new(stdio.log.clone(), Stream::Stdout))
             .stderr(GuestOutput::new(stdio.log.clone(), Stream::Stderr));

@@ -100,7 +100,6 @@ pub fn component_store(
     let guest = Guest { table, wasi, http: WasiHttpCtx::new(), net, hooks, limits };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limits);
-    store.set_hostcall_fuel(MAX_CALL_BYTES);
     meter(&mut store, fuel)?;
     Ok(store)
 }
@@ -119,6 +118,7 @@ pub fn module_store(
 }
 
 fn meter<T>(store: &mut Store<T>, fuel: Option<u64>) -> wasmtime::Result<()> {
+    store.set_hostcall_fuel(MAX_CALL_BYTES);
     store.set_fuel(fuel.unwrap_or(u64::MAX))?;
     store.fuel_async_yield_interval(Some(FUEL_SLICE))
 }

@@ -64,11 +64,15 @@ impl StoredImage {
         argv
     }
 
-    /// The guest's environment: the container's over the image's.
-    pub fn envs(&self, config: &ContainerConfig) -> Vec<(String, String)> {
+    /// The guest's environment: `HOSTNAME`, as WASI has no call for it, under
+    /// the image's variables, under the container's.
+    pub fn envs(&self, config: &ContainerConfig, hostname: &str) -> Vec<(String, String)> {
+        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let hostname = (!hostname.is_empty()).then(|| own("HOSTNAME", hostname));
         let image = self.env.iter().filter_map(|pair| pair.split_once('='));
-        let image = image.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let all: BTreeMap<_, _> = image.chain(config.envs.iter().cloned()).collect();
+        let image = image.map(|(name, value)| own(name, value));
+        let asked = config.envs.iter().cloned();
+        let all: BTreeMap<_, _> = hostname.into_iter().chain(image).chain(asked).collect();
         all.into_iter().collect()
     }
 
@@ -107,8 +111,9 @@ mod tests {
             ..ContainerConfig::default()
         };
         assert_eq!(image().argv(&asked), ["tool", "x"]);
-        let envs = image().envs(&asked);
-        assert_eq!(envs, [("A".into(), "pod".into()), ("B".into(), "image".into())]);
+        let envs: Vec<_> =
+            image().envs(&asked, "web-0").into_iter().map(|(n, v)| n + "=" + &v).collect();
+        assert_eq!(envs, ["A=pod", "B=image", "HOSTNAME=web-0"]);
     }
 
     #[test]

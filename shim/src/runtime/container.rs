@@ -74,7 +74,8 @@ impl Container {
         staging: PathBuf,
     ) -> Result<Self, RuntimeError> {
         let log_path = sandbox.config.log_directory.join(&config.log_path);
-        let (args, envs) = (image.argv(&config), image.envs(&config));
+        let args = image.argv(&config);
+        let envs = image.envs(&config, &sandbox.config.hostname);
         let working_dir = image.working_dir(&config);
         let (mounts, rotation) = (config.mounts.clone(), config.log_rotation);
         let (file, folder) = (log_path.clone(), staging.clone());
