@@ -20,7 +20,7 @@ async fn main() {
     let started = Instant::now();
     let node = Node::start().await;
     println!("runtime ready in {:?}", started.elapsed());
-    let image = node.import("examples/hello/hello.wasm");
+    let image = node.import("examples/hello/hello.wasm").await;
     let started = Instant::now();
     let id = node.run(&image, named("hello", ContainerConfig::default())).await;
     println!("hello compiled and listening in {:?}", started.elapsed());
@@ -72,7 +72,7 @@ async fn latencies(node: &Node) -> String {
 
 /// Starts three guests that spin under a limit of 250m and says what they get.
 async fn quotas(node: &Node) {
-    let image = node.import("tests/guests/toolbox.wasm");
+    let image = node.import("tests/guests/toolbox.wasm").await;
     let mut spinners = Vec::new();
     for name in ["sha", "mat", "sieve"] {
         let resources = LinuxContainerResources {

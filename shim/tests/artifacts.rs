@@ -31,7 +31,7 @@ fn module(import: Option<(&str, &str)>) -> Vec<u8> {
 }
 
 async fn create(node: &Node, wasm: &[u8]) -> Result<Id, RuntimeError> {
-    let image = node.shim.images().import("test/artifact:v1", wasm).unwrap();
+    let image = node.shim.images().import("test/artifact:v1", wasm.to_vec().into()).await.unwrap();
     let config = ContainerConfig { image, ..named("c", ContainerConfig::default()) };
     node.shim.create_container(&node.sandbox, config).await
 }
@@ -94,7 +94,9 @@ async fn run_hello(folder: &Path) {
 async fn compiled_code_is_used_again_and_damaged_code_never() {
     let folder = tempfile::tempdir().unwrap();
     let wasm = guest("examples/hello/hello.wasm");
-    shim_in(folder.path(), &Switch::default()).images().import("hello:v1", &wasm).unwrap();
+    let first = shim_in(folder.path(), &Switch::default());
+    first.images().import("hello:v1", wasm.into()).await.unwrap();
+    drop(first);
     run_hello(folder.path()).await;
     let [code] = <[_; 1]>::try_from(compiled(folder.path())).unwrap();
     let first = std::fs::read(&code).unwrap();
@@ -114,7 +116,7 @@ async fn compiled_code_is_used_again_and_damaged_code_never() {
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_that_want_one_artifact_at_once_wait_for_one_compilation() {
     let node = Node::start().await;
-    let image = node.import("tests/guests/toolbox.wasm");
+    let image = node.import("tests/guests/toolbox.wasm").await;
 
     let create = (0..8).map(|number| {
         let config = named(&format!("c{number}"), ContainerConfig::default());

@@ -17,7 +17,7 @@ use support::{Node, PATIENCE, eventually, named, request, text};
 
 async fn prober(config: ContainerConfig) -> (Node, shim::cri::Id) {
     let node = Node::start().await;
-    let image = node.import("tests/guests/prober.wasm");
+    let image = node.import("tests/guests/prober.wasm").await;
     let id = node.run(&image, named("fn", config)).await;
     (node, id)
 }
@@ -240,7 +240,7 @@ async fn a_function_calls_another_by_its_address() {
     let (node, _) = prober(ContainerConfig::default()).await;
     let pod = support::pod("other", node.folder.path());
     let other = node.shim.run_pod_sandbox(pod).await.unwrap();
-    let image = node.import("tests/guests/prober.wasm");
+    let image = node.import("tests/guests/prober.wasm").await;
     let config =
         ContainerConfig { image, ports: vec![80], ..named("other", ContainerConfig::default()) };
     let id = node.shim.create_container(&other, config).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_function_calls_another_by_its_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_containers_of_a_pod_cannot_have_one_port() {
     let (node, _) = prober(ContainerConfig::default()).await;
-    let image = node.import("tests/guests/prober.wasm");
+    let image = node.import("tests/guests/prober.wasm").await;
     let config = ContainerConfig { image, ..named("second", ContainerConfig::default()) };
     let id = node.shim.create_container(&node.sandbox, config).await.unwrap();
 

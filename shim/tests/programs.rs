@@ -125,7 +125,7 @@ async fn mounts_are_read_and_written_as_they_allow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spinning_program_is_interrupted_after_its_grace() {
     let node = Node::start().await;
-    let image = node.import("tests/guests/toolbox.wasm");
+    let image = node.import("tests/guests/toolbox.wasm").await;
     let config = ContainerConfig { args: vec!["loop".into()], ..named("spin", plain()) };
     let id = node.run(&image, config).await;
     support::eventually("it runs", || !node.shim.container_stats(&id).unwrap().cpu_usage.is_zero())
@@ -145,7 +145,7 @@ async fn a_spinning_program_is_interrupted_after_its_grace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shorter_grace_overrides_a_longer_one() {
     let node = Node::start().await;
-    let image = node.import("tests/guests/toolbox.wasm");
+    let image = node.import("tests/guests/toolbox.wasm").await;
     let config = ContainerConfig { args: vec!["loop".into()], ..named("spin", plain()) };
     let id = node.run(&image, config).await;
 
@@ -164,7 +164,7 @@ async fn a_shorter_grace_overrides_a_longer_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_a_sandbox_ends_its_containers_and_gives_the_address_back() {
     let node = Node::start().await;
-    let image = node.import("tests/guests/toolbox.wasm");
+    let image = node.import("tests/guests/toolbox.wasm").await;
     let config = ContainerConfig { args: vec!["loop".into()], ..named("spin", plain()) };
     let running = node.run(&image, config.clone()).await;
     let config = ContainerConfig { image: image.clone(), attempt: 1, ..config };

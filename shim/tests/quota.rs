@@ -11,7 +11,7 @@ use support::{Node, eventually, named};
 const PERIOD: Duration = Duration::from_millis(100);
 
 async fn spinner(node: &Node, name: &str, resources: LinuxContainerResources) -> Id {
-    let image = node.import("tests/guests/toolbox.wasm");
+    let image = node.import("tests/guests/toolbox.wasm").await;
     let args = vec!["burnloop".into(), name.into()];
     let config = ContainerConfig { args, resources, ..ContainerConfig::default() };
     node.run(&image, named(name, config)).await
@@ -76,7 +76,7 @@ async fn neighbours_of_spinning_guests_are_served() {
     for name in ["sha", "mat", "sieve"] {
         spinner(&node, name, LinuxContainerResources::default()).await;
     }
-    let image = node.import("tests/guests/prober.wasm");
+    let image = node.import("tests/guests/prober.wasm").await;
     node.run(&image, named("fn", ContainerConfig::default())).await;
 
     for _ in 0..50 {

@@ -66,6 +66,17 @@ impl Cache {
         Ok(path)
     }
 
+    /// Removes the code of an artifact, the seal first.
+    pub(super) fn remove(&self, digest: &str) -> io::Result<()> {
+        for extension in ["json", "cwasm"] {
+            match std::fs::remove_file(self.path(digest, extension)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(bytes)?;

@@ -139,6 +139,15 @@ impl Engine {
         Ok(artifact)
     }
 
+    /// Removes the compiled code of an artifact; what runs keeps its own.
+    pub async fn discard(self: &Arc<Self>, digest: String) {
+        let engine = self.clone();
+        let removed = tokio::task::spawn_blocking(move || engine.cache.remove(&digest)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, "cannot remove compiled code");
+        }
+    }
+
     /// Drops the slots of artifacts that nobody holds or prepares.
     fn forget_unused(&self) {
         self.artifacts.lock().retain(|_, slot| {

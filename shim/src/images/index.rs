@@ -1,17 +1,17 @@
 //! Which references name which image.
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagesError, StoredImage, write_whole};
+use super::{ImagesError, StoredImage};
 use crate::cri::{Image, ImageRef};
 
 const FILE: &str = "index.json";
 
 /// The images by the digest of their manifest.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Index {
     images: BTreeMap<String, Entry>,
@@ -37,24 +37,30 @@ impl Index {
         }
     }
 
+    /// Writes the index; the file appears whole and synced.
     pub(super) fn write(&self, folder: &Path) -> Result<(), ImagesError> {
-        let path: PathBuf = folder.join(FILE);
-        let failed = |source| ImagesError::Index(path.clone(), source);
-        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        write_whole(folder, &path, &text).map_err(failed)
+        let path = folder.join(FILE);
+        let replace = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.flush()?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        replace().map_err(|source| ImagesError::Index(path.clone(), source))
     }
 
-    /// Adds an image under a reference; a tag then names it alone.
-    pub(super) fn add(&mut self, reference: &str, id: ImageRef, image: StoredImage) {
+    /// Adds an image under these references; a tag then names it alone.
+    pub(super) fn add(&mut self, references: &[String], id: &ImageRef, image: StoredImage) {
         for entry in self.images.values_mut() {
-            entry.tags.remove(reference);
+            entry.tags.retain(|tag| !references.contains(tag));
         }
         let new = || Entry { tags: BTreeSet::new(), digests: BTreeSet::new(), image };
-        let entry = self.images.entry(id.0).or_insert_with(new);
-        if reference.contains('@') {
-            entry.digests.insert(reference.to_owned());
-        } else {
-            entry.tags.insert(reference.to_owned());
+        let entry = self.images.entry(id.0.clone()).or_insert_with(new);
+        for reference in references {
+            let names = if reference.contains('@') { &mut entry.digests } else { &mut entry.tags };
+            names.insert(reference.clone());
         }
     }
 
@@ -62,7 +68,7 @@ impl Index {
         self.images.get(&id.0).map(|entry| &entry.image)
     }
 
-    /// The image that a reference or digest names.
+    /// The image that a full reference or digest names.
     pub(super) fn find(&self, name: &str) -> Option<Image> {
         let names = |(id, entry): &(&String, &Entry)| {
             id.as_str() == name || entry.tags.contains(name) || entry.digests.contains(name)
@@ -74,11 +80,16 @@ impl Index {
         self.images.iter().map(|(id, entry)| shown(id, entry)).collect()
     }
 
-    /// Forgets the image that a reference or digest names.
-    pub(super) fn remove(&mut self, name: &str) {
-        if let Some(image) = self.find(name) {
-            self.images.remove(&image.id.0);
-        }
+    /// Forgets an image; its artifact if no other has it.
+    pub(super) fn remove(&mut self, id: &ImageRef) -> Option<String> {
+        let artifact = self.images.remove(&id.0)?.image.artifact;
+        let shared = self.images.values().any(|entry| entry.image.artifact == artifact);
+        (!shared).then_some(artifact)
+    }
+
+    /// Digests of all that images need.
+    pub(super) fn blobs(&self) -> BTreeSet<&str> {
+        self.images.values().flat_map(|entry| &entry.image.blobs).map(String::as_str).collect()
     }
 }
 

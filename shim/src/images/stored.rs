@@ -1,8 +1,8 @@
 //! One image: the artifact in it, and what it says about how it is run.
 use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
 
+use registry::Digest;
+use registry::artifact::Wasm;
 use serde::{Deserialize, Serialize};
 
 use crate::cri::ContainerConfig;
@@ -13,8 +13,8 @@ use crate::cri::ContainerConfig;
 pub struct StoredImage {
     /// Digest of the artifact: the `.wasm` file.
     pub artifact: String,
-    /// Where it is.
-    pub path: PathBuf,
+    /// Digests of all its blobs, manifest and artifact included.
+    pub blobs: Vec<String>,
     /// The artifact's name: argv[0] if nothing else is said.
     pub name: String,
     /// The image's own argv.
@@ -29,10 +29,10 @@ pub struct StoredImage {
 
 impl StoredImage {
     /// An image that is an artifact alone.
-    pub fn artifact(reference: &str, digest: String, path: PathBuf, size: u64) -> Self {
+    pub(super) fn artifact(reference: &str, digest: &Digest, size: u64) -> Self {
         Self {
-            artifact: digest,
-            path,
+            artifact: digest.to_string(),
+            blobs: vec![digest.to_string()],
             name: artifact_name(reference),
             entrypoint: Vec::new(),
             env: Vec::new(),
@@ -41,10 +41,11 @@ impl StoredImage {
         }
     }
 
-    /// Fetches the artifact's bytes.
-    pub fn reader(&self) -> impl FnOnce() -> io::Result<Vec<u8>> + Send + use<> {
-        let path = self.path.clone();
-        move || std::fs::read(path)
+    /// An image from a registry.
+    pub(super) fn pulled(repository: &str, wasm: Wasm, blobs: Vec<String>, size: u64) -> Self {
+        let Wasm { layer, entrypoint, env, working_dir, .. } = wasm;
+        let name = artifact_name(repository);
+        Self { artifact: layer.digest.to_string(), blobs, name, entrypoint, env, working_dir, size }
     }
 
     /// The guest's argv: the container's command, else the image's, else the
@@ -95,8 +96,7 @@ mod tests {
     use super::*;
 
     fn image() -> StoredImage {
-        let mut image =
-            StoredImage::artifact("registry:5001/team/app:v1", "sha256:0".into(), "a".into(), 1);
+        let mut image = StoredImage::artifact("registry:5001/team/app:v1", &Digest::of(b"app"), 1);
         image.entrypoint = vec!["/app.wasm".into()];
         image.env = vec!["A=image".into(), "B=image".into()];
         image

@@ -58,7 +58,7 @@ impl Runtime for Shim {
     ) -> Result<Id, RuntimeError> {
         let (sandbox, net) = self.ready_sandbox(sandbox)?;
         let image = self.images.get(&config.image)?;
-        let artifact = self.node.engine.prepare(&image.artifact, image.reader()).await;
+        let artifact = self.node.engine.prepare(&image.artifact, self.images.reader(&image)).await;
         let artifact = artifact.map_err(|error| not_runnable(&config.image, &error))?;
         let id = new_id();
         let staging = self.node.staging.join(&id.0);
@@ -139,7 +139,10 @@ impl Runtime for Shim {
     }
 
     async fn remove_image(&self, image: &str) -> Result<(), RuntimeError> {
-        self.images.remove(image).await
+        if let Some(artifact) = self.images.remove(image).await? {
+            self.node.engine.discard(artifact).await;
+        }
+        Ok(())
     }
 }
 

@@ -54,15 +54,15 @@ impl Node {
 
     /// Runs the toolbox with these words to its end.
     pub async fn toolbox(&self, words: &[&str], config: ContainerConfig) -> (Id, Exit) {
-        let image = self.import("tests/guests/toolbox.wasm");
+        let image = self.import("tests/guests/toolbox.wasm").await;
         let args = words.iter().map(|word| (*word).to_owned()).collect();
         let id = self.run(&image, ContainerConfig { args, ..named("tool", config) }).await;
         let exit = self.exit(&id).await;
         (id, exit)
     }
 
-    pub fn import(&self, path: &str) -> ImageRef {
-        self.shim.images().import(path, &guest(path)).unwrap()
+    pub async fn import(&self, path: &str) -> ImageRef {
+        self.shim.images().import(path, guest(path).into()).await.unwrap()
     }
 
     /// How a container ended.
