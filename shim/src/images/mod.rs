@@ -49,6 +49,9 @@ pub enum ImagesError {
     Store(#[from] StoreError),
 }
 
+/// Held by the one who pulls; the others wait for it.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// The image store of one node.
 pub struct Images {
     folder: PathBuf,
@@ -59,7 +62,7 @@ pub struct Images {
     /// Held for reading while blobs come that the index does not name yet.
     sweeping: RwLock<()>,
     /// References being pulled, each behind the lock of the one who pulls.
-    pulls: Mutex<HashMap<(String, Auth), Arc<tokio::sync::Mutex<()>>>>,
+    pulls: Mutex<HashMap<(String, Auth), Turn>>,
 }
 
 impl Images {
