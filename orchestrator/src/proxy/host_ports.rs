@@ -2,7 +2,7 @@
 //!
 //! They listen on the address that `podium up` was given, loopback unless told
 //! otherwise: a laptop on a strange network must not offer its functions to it.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -85,9 +85,12 @@ pub(super) async fn run(
     tasks: &Tasks,
 ) {
     let mut open: BTreeMap<u16, Open> = BTreeMap::new();
+    // Said once: a port that something else has is tried again and again.
+    let mut said = BTreeSet::new();
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let wanted = ports.borrow_and_update().clone();
+        said.retain(|port| wanted.contains_key(port));
         let actual = open.iter().map(|(port, open)| (*port, open.target)).collect();
         let plan = plan(&actual, &wanted);
         for port in plan.close {
@@ -106,9 +109,13 @@ pub(super) async fn run(
                             () = stop.cancelled() => {}
                         }
                     });
+                    said.remove(&port);
                     tracing::info!(port, %target, "node port opened");
                 }
-                Err(error) => tracing::warn!(%ip, port, %error, "node port not opened"),
+                Err(error) if said.insert(port) => {
+                    tracing::warn!(%ip, port, %error, "node port not opened");
+                }
+                Err(_) => {}
             }
         }
         let changed = if open.len() < wanted.len() {

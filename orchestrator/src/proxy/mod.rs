@@ -171,3 +171,6 @@ where
         self.spawn_to_end(future);
     }
 }
+
+#[cfg(test)]
+mod tests;
