@@ -43,6 +43,14 @@ pub struct DecodeError {
 impl Object {
     /// The object a JSON document describes.
     pub fn from_value(value: Value) -> Result<Self, DecodeError> {
+        Self::from_value_reporting(value, |_| ())
+    }
+
+    /// The object a JSON document describes, reporting the path of each field its metadata lacks.
+    pub fn from_value_reporting(
+        value: Value,
+        mut unknown: impl FnMut(String),
+    ) -> Result<Self, DecodeError> {
         let Value::Object(mut body) = value else {
             return Err(undecodable("", ".", serde_json::Error::custom("not a JSON object")));
         };
@@ -55,10 +63,17 @@ impl Object {
         let kind = text("kind")?;
         let metadata = match body.remove("metadata") {
             None | Some(Value::Null) => ObjectMeta::default(),
-            Some(value) => serde_path_to_error::deserialize(value).map_err(|error| {
-                let path = format!("metadata.{}", error.path());
-                undecodable(&kind, &path, error.into_inner())
-            })?,
+            Some(value) => {
+                let mut track = serde_path_to_error::Track::new();
+                let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+                serde_ignored::deserialize(tracked, |path| {
+                    unknown(format!("metadata.{}", field_path(&path.to_string())));
+                })
+                .map_err(|source| {
+                    let path = format!("metadata.{}", track.path());
+                    undecodable(&kind, &path, source)
+                })?
+            }
         };
         Ok(Self { api_version, kind, metadata, body })
     }
@@ -96,8 +111,7 @@ impl Object {
         let value = self.to_value()?;
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        // `.?` stands for the Option that k8s-openapi wraps a field in.
-        serde_ignored::deserialize(tracked, |path| unknown(path.to_string().replace(".?", "")))
+        serde_ignored::deserialize(tracked, |path| unknown(field_path(&path.to_string())))
             .map_err(|source| undecodable(&self.kind, &track.path().to_string(), source))
     }
 
@@ -132,6 +146,23 @@ impl<'de> Deserialize<'de> for Object {
         Self::from_value(Value::deserialize(deserializer)?)
             .map_err(|error| serde::de::Error::custom(format!("{error}: {}", error.source)))
     }
+}
+
+/// A path of `serde_ignored` as Kubernetes writes it: `a[0].b` for `a.?.0.b`.
+fn field_path(path: &str) -> String {
+    let mut written = String::with_capacity(path.len());
+    // `?` stands for the Option that k8s-openapi wraps a field in.
+    for part in path.split('.').filter(|part| *part != "?") {
+        if part.bytes().all(|digit| digit.is_ascii_digit()) {
+            written.push_str(&format!("[{part}]"));
+            continue;
+        }
+        if !written.is_empty() {
+            written.push('.');
+        }
+        written.push_str(part);
+    }
+    written
 }
 
 fn undecodable(kind: &str, path: &str, source: serde_json::Error) -> DecodeError {

@@ -1,0 +1,198 @@
+//! `scale`: how many replicas an object wishes and has, whatever its kind.
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use crate::api::{
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersionKind, Object, Subresource, Verb,
+};
+use crate::server::body;
+use crate::server::call::Call;
+use crate::server::errors::storage_error;
+use crate::server::output::{Reply, Served};
+use crate::server::query::WriteOptions;
+use crate::server::verbs::Patch;
+use crate::server::write::{self, Part};
+
+/// Where an object says it; JSON pointers.
+struct Pointers {
+    spec_replicas: &'static str,
+    status_replicas: &'static str,
+    label_selector: &'static str,
+}
+
+/// Answers a request for the `scale` of an object.
+pub async fn call(
+    call: &mut Call<'_>,
+    subresource: &Subresource,
+    verb: &str,
+    body: Body,
+) -> Result<Reply, ApiError> {
+    let Subresource::Scale { spec_replicas, status_replicas, label_selector } = *subresource else {
+        return Err(ApiError::NoSuchPath);
+    };
+    let pointers = Pointers { spec_replicas, status_replicas, label_selector };
+    if verb == Verb::Get.as_str() {
+        let stored = call
+            .server
+            .storage()
+            .get(call.row, &call.key())
+            .await
+            .map_err(|error| storage_error(call.row, &call.path.name, error))?;
+        let object = stored.object()?;
+        return Ok(Reply::ok(Served::from(scale(&object, &pointers))));
+    }
+    let media_type = body::media_type(call.headers).to_owned();
+    let bytes = body::read(body).await?;
+    let (options, change) = if verb == Verb::Patch.as_str() {
+        let patch = Patch::decode(&media_type, &bytes)?;
+        (WriteOptions::parse(call.query, "PatchOptions")?, Change::Patch(patch))
+    } else if verb == Verb::Update.as_str() {
+        let document = body::decode(&media_type, &bytes)?;
+        let wished = Object::from_value(document.value)?;
+        (WriteOptions::parse(call.query, "UpdateOptions")?, Change::Put(Box::new(wished)))
+    } else {
+        return Err(ApiError::MethodNotAllowed);
+    };
+    let updated = write::update(call, Part::Object, &options, |old| {
+        let wished = change.apply(scale(old, &pointers))?;
+        let mut new = old.clone();
+        new.metadata.resource_version.clone_from(&wished.metadata.resource_version);
+        set_replicas(&mut new, &pointers, replicas(&wished)?)?;
+        Ok(new.into())
+    });
+    let object = updated.await?.object()?;
+    Ok(Reply::ok(Served::from(scale(&object, &pointers))))
+}
+
+enum Change {
+    Put(Box<Object>),
+    Patch(Patch),
+}
+
+impl Change {
+    fn apply(&self, old: Object) -> Result<Object, ApiError> {
+        match self {
+            Self::Put(wished) => Ok((**wished).clone()),
+            Self::Patch(patch) => {
+                let read_at = old.metadata.resource_version.clone();
+                let gvk = GroupVersionKind {
+                    group: "autoscaling".into(),
+                    version: "v1".into(),
+                    kind: "Scale".into(),
+                };
+                let mut document = old.to_value()?;
+                patch.apply(&mut document, &gvk)?;
+                let mut new = Object::from_value(document)?;
+                if new.metadata.resource_version == read_at {
+                    new.metadata.resource_version = None;
+                }
+                Ok(new)
+            }
+        }
+    }
+}
+
+/// The Scale of an object.
+fn scale(object: &Object, pointers: &Pointers) -> Object {
+    let body = Value::Object(object.body.clone());
+    let number = |pointer| body.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let selector = body.pointer(pointers.label_selector).map(selector_text).unwrap_or_default();
+    let mut metadata = object.metadata.clone();
+    // A Scale shows which object it is of, not what else is known about that.
+    metadata.labels = None;
+    metadata.annotations = None;
+    metadata.owner_references = None;
+    metadata.finalizers = None;
+    metadata.managed_fields = None;
+    metadata.generation = None;
+    let mut scale = Object {
+        api_version: "autoscaling/v1".into(),
+        kind: "Scale".into(),
+        metadata,
+        ..Object::default()
+    };
+    scale.body.insert("spec".into(), json!({"replicas": number(pointers.spec_replicas)}));
+    let status = json!({"replicas": number(pointers.status_replicas), "selector": selector});
+    scale.body.insert("status".into(), status);
+    scale
+}
+
+fn replicas(scale: &Object) -> Result<i64, ApiError> {
+    let value = scale.body.get("spec").and_then(|spec| spec.get("replicas"));
+    let refuse = |why: &str| ApiError::Invalid {
+        group: "autoscaling".into(),
+        kind: "Scale".into(),
+        name: scale.metadata.name.clone().unwrap_or_default(),
+        errors: FieldErrors(vec![FieldError::Invalid(
+            FieldPath::new("spec").child("replicas"),
+            value.cloned().unwrap_or_default(),
+            why.into(),
+        )]),
+    };
+    match value {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => match value.as_i64() {
+            Some(replicas) if replicas < 0 => Err(refuse("must be greater than or equal to 0")),
+            Some(replicas) if replicas <= i64::from(i32::MAX) => Ok(replicas),
+            _ => Err(refuse("must be a 32-bit integer")),
+        },
+    }
+}
+
+fn set_replicas(object: &mut Object, pointers: &Pointers, replicas: i64) -> Result<(), ApiError> {
+    let (parent, field) = pointers
+        .spec_replicas
+        .trim_start_matches('/')
+        .split_once('/')
+        .ok_or_else(|| ApiError::Internal("the scale of this resource has no field".into()))?;
+    let parent = object.body.entry(parent).or_insert_with(|| json!({}));
+    if let Some(parent) = parent.as_object_mut() {
+        parent.insert(field.to_owned(), json!(replicas));
+    }
+    Ok(())
+}
+
+/// A label selector as text, such as `app=web,tier in (a,b)`.
+fn selector_text(selector: &Value) -> String {
+    let labels = |value: &Value| -> Vec<String> {
+        let pairs = value.as_object().into_iter().flatten();
+        pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect()
+    };
+    let (equal, expressions) = (selector.get("matchLabels"), selector.get("matchExpressions"));
+    if equal.is_none() && expressions.is_none() {
+        return labels(selector).join(",");
+    }
+    let mut parts = equal.map(labels).unwrap_or_default();
+    for expression in expressions.and_then(Value::as_array).into_iter().flatten() {
+        let text = |name| expression.get(name).and_then(Value::as_str).unwrap_or_default();
+        let key = text("key");
+        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+        parts.push(match text("operator") {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    parts.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_written_as_kubectl_would() {
+        let selector = json!({
+            "matchLabels": {"app": "web"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                {"key": "old", "operator": "DoesNotExist"},
+            ],
+        });
+        assert_eq!(selector_text(&selector), "app=web,tier in (a,b),!old");
+        assert_eq!(selector_text(&json!({"app": "web", "b": "c"})), "app=web,b=c");
+        assert_eq!(selector_text(&json!({})), "");
+    }
+}

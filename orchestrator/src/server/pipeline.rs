@@ -1,0 +1,185 @@
+//! The way of every request: authenticate, authorize, find the row, do the verb.
+use axum::body::Body;
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::negotiate::negotiate;
+use super::output::{self, Reply, Response, Served};
+use super::path::ResourcePath;
+use super::query::Query;
+use super::write::{self, Part};
+use super::{Server, authenticate, body, connect, health, openapi, verbs};
+use crate::api::{ApiError, Attributes, Decision, Subresource, User, Verb};
+use crate::auth::authorizer::refusal;
+
+/// Answers a request.
+pub async fn handle(server: &Server, request: Request<Body>) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match respond(server, &mut parts, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            if error.code() >= 500 {
+                tracing::error!(
+                    method = %parts.method, path = parts.uri.path(), error = %error, "request failed"
+                );
+            }
+            output::refusal(&error)
+        }
+    }
+}
+
+async fn respond(server: &Server, parts: &mut Parts, body: Body) -> Result<Response, ApiError> {
+    let user = authenticate::user(server, parts).await?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    match ResourcePath::parse(parts.uri.path()) {
+        Some(path) => {
+            let attributes = path.attributes(&parts.method, &query);
+            authorize(server, &user, &attributes)?;
+            resource(server, &user, &path, &attributes.verb, &query, parts, body).await
+        }
+        None => {
+            let verb = parts.method.as_str().to_lowercase();
+            let path = parts.uri.path().to_owned();
+            authorize(server, &user, &Attributes { verb, path, ..Attributes::default() })?;
+            document(server, parts, &query)
+        }
+    }
+}
+
+fn authorize(server: &Server, user: &User, attributes: &Attributes) -> Result<(), ApiError> {
+    let Decision::Deny(reason) = server.authorizer().authorize(user, attributes) else {
+        return Ok(());
+    };
+    let why = refusal(user, attributes, &reason);
+    let resource = crate::api::GroupResource {
+        group: attributes.group.clone().into(),
+        resource: attributes.resource.clone().into(),
+    };
+    let name = attributes.name.clone();
+    let subject = match (attributes.resource.as_str(), name.as_str()) {
+        ("", _) => "forbidden".to_owned(),
+        (_, "") => format!("{resource} is forbidden"),
+        _ => format!("{resource} {name:?} is forbidden"),
+    };
+    Err(ApiError::Forbidden { resource, name, message: format!("{subject}: {why}") })
+}
+
+/// What is no resource: health, version, discovery, OpenAPI.
+fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Response, ApiError> {
+    let path = parts.uri.path();
+    if let Some(response) = health::get(server, path, query, &parts.method) {
+        return Ok(response);
+    }
+    let found = server
+        .discovery()
+        .get(path, &parts.headers)
+        .or_else(|| openapi::get(server, path, query, &parts.headers));
+    match found {
+        Some(_) if !matches!(parts.method, Method::GET | Method::HEAD) => {
+            Err(ApiError::MethodNotAllowed)
+        }
+        Some(response) => Ok(response),
+        None if path == "/" => Ok(root(server)),
+        None => Err(ApiError::NoSuchPath),
+    }
+}
+
+fn root(server: &Server) -> Response {
+    let mut paths: Vec<Value> =
+        server.discovery().paths().map(|path| Value::String(path.to_owned())).collect();
+    let others = ["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
+    paths.extend(others.map(Value::from));
+    let json = json!({"paths": paths}).to_string();
+    output::bytes(StatusCode::OK, "application/json", json.into())
+}
+
+async fn resource(
+    server: &Server,
+    user: &User,
+    path: &ResourcePath,
+    verb: &str,
+    query: &Query,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let row = server
+        .table()
+        .get(&path.group, &path.version, &path.resource)
+        .ok_or(ApiError::NoSuchPath)?;
+    let in_namespace = !path.namespace.is_empty();
+    let misplaced = if row.namespaced() {
+        // All namespaces at once can be read, but nothing in them written or named.
+        !in_namespace && !matches!(verb, "list" | "watch")
+    } else {
+        in_namespace
+    };
+    if misplaced && row.computed.is_none() {
+        return Err(ApiError::NoSuchPath);
+    }
+    let headers = &parts.headers;
+    let mut call = Call { server, row, user, path, query, headers, warnings: Vec::new() };
+    if !path.subresource.is_empty() {
+        return subresource(&mut call, &parts.method, verb, body).await;
+    }
+    let accepted = negotiate(accept(parts))?;
+    let allowed = row.verbs.iter().find(|allowed| allowed.as_str() == verb);
+    let reply = match allowed.ok_or(ApiError::MethodNotAllowed)? {
+        Verb::Get => verbs::get(&call).await,
+        Verb::List => verbs::list(&call).await,
+        Verb::Watch => verbs::watch(&call, accepted.shape).await,
+        Verb::Create => verbs::create(&mut call, body).await,
+        Verb::Update => verbs::update(&mut call, body, Part::Object).await,
+        Verb::Patch => verbs::patch(&mut call, body, Part::Object).await,
+        Verb::Delete => verbs::delete(&mut call, body).await,
+        Verb::DeleteCollection => verbs::delete_collection(&mut call, body).await,
+    }?;
+    output::render(&call, accepted, reply)
+}
+
+async fn subresource(
+    call: &mut Call<'_>,
+    method: &Method,
+    verb: &str,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let row = call.row.clone();
+    let name = call.path.subresource.as_str();
+    let found = row.subresources.iter().find(|subresource| match subresource {
+        Subresource::Status => name == "status",
+        Subresource::Scale { .. } => name == "scale",
+        Subresource::Connect { name: connect, .. } => name == *connect,
+    });
+    let found = found.ok_or(ApiError::NoSuchPath)?;
+    if let Subresource::Connect { verbs, .. } = found {
+        if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
+            return Err(ApiError::MethodNotAllowed);
+        }
+        let reply = connect::call(call, body).await?;
+        return output::render(call, Default::default(), reply);
+    }
+    let accepted = negotiate(call.headers.get("accept").and_then(|value| value.to_str().ok()))?;
+    let reply = match (found, method) {
+        (Subresource::Scale { .. }, _) => connect::scale::call(call, found, verb, body).await,
+        (_, &Method::GET | &Method::HEAD) => verbs::get(call).await,
+        (_, &Method::PUT) => verbs::update(call, body, Part::Status).await,
+        (_, &Method::PATCH) => verbs::patch(call, body, Part::Status).await,
+        _ => Err(ApiError::MethodNotAllowed),
+    }?;
+    output::render(call, accepted, reply)
+}
+
+/// Answers a POST of a resource that is computed, not stored.
+pub async fn compute(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    let computed = call.row.computed.clone().ok_or(ApiError::MethodNotAllowed)?;
+    let media_type = body::media_type(call.headers);
+    let document = body::decode(media_type, &body::read(body).await?)?;
+    let object = write::object(call, document.value)?;
+    let answer = computed.create(object, call.user, call.server.authorizer())?;
+    Ok(Reply::Object(StatusCode::CREATED, Served::from(answer)))
+}
+
+fn accept(parts: &Parts) -> Option<&str> {
+    parts.headers.get("accept").and_then(|value| value.to_str().ok())
+}

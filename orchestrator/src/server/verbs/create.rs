@@ -1,0 +1,21 @@
+//! create.
+use axum::body::Body;
+use http::StatusCode;
+
+use crate::api::ApiError;
+use crate::server::call::Call;
+use crate::server::output::Reply;
+use crate::server::query::WriteOptions;
+use crate::server::{body, pipeline, write};
+
+/// Stores a new object, or answers it where the resource is computed.
+pub async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
+    if call.row.computed.is_some() {
+        return pipeline::compute(call, body).await;
+    }
+    let options = WriteOptions::parse(call.query, "CreateOptions")?;
+    let document = body::decode(body::media_type(call.headers), &body::read(body).await?)?;
+    let (object, oddities) = write::decoded(call, document)?;
+    let created = write::create(call, object, oddities, &options).await?;
+    Ok(Reply::Object(StatusCode::CREATED, created))
+}
