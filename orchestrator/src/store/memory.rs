@@ -19,3 +19,14 @@ impl Journal for Forgetful {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn memory_conforms() {
+        crate::store::conformance::run(async || open(Arc::new(SystemClock)).unwrap()).await;
+    }
+}

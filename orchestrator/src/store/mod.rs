@@ -18,6 +18,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
 mod history;
 pub mod memory;

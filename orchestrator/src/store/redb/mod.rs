@@ -3,13 +3,15 @@
 //! A value is kept as its revision, its expiry (milliseconds, 0 for none) and
 //! its bytes. The revision stands in a table of its own, so that it never goes
 //! backwards, even when the last writes were deletions.
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+    Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageError,
+    TableDefinition,
 };
 
 use super::sequencer::Journal;
@@ -32,6 +34,11 @@ pub enum OpenError {
     /// Its folder cannot be made.
     #[error("cannot make the folder {0}")]
     Folder(PathBuf, #[source] std::io::Error),
+    /// The system does not let it be read or written.
+    #[error(
+        "cannot open the store {0}; check that this user may write it and that the disk is not full"
+    )]
+    File(PathBuf, #[source] std::io::Error),
     /// Another process has it open.
     #[error("{0} is in use by another process; stop that one first")]
     InUse(PathBuf),
@@ -55,8 +62,20 @@ pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
     let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
     let database = database.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_path_buf()),
+        DatabaseError::Storage(StorageError::Io(error)) if !damage(&error) => {
+            OpenError::File(path.to_path_buf(), error)
+        }
         other => OpenError::Damaged(path.to_path_buf(), Box::new(other.into())),
     })?;
+    start(database, path, clock)
+}
+
+/// Whether the file's content is to blame for an error.
+fn damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
+fn start(database: Database, path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
     let (entries, revision) = read(&database, path)?;
     Embedded::start(entries, revision, Box::new(File(database)), clock).map_err(OpenError::Thread)
 }
@@ -131,3 +150,6 @@ impl Journal for File {
         File::commit(self, events).map_err(|error| Arc::new(error) as _)
     }
 }
+
+#[cfg(test)]
+mod tests;
