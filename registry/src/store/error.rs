@@ -2,7 +2,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::reference::{Digest, RepositoryName};
+use crate::reference::Digest;
 
 /// What can go wrong with content on disk.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +59,9 @@ pub enum StoreError {
     /// An earlier write of the same writer was abandoned midway.
     #[error("an earlier write of this content did not finish")]
     Abandoned,
-    /// The repository holds as much as it may.
-    #[error("repository {repository} has {limit} {what} already")]
+    /// The registry holds as much as it may.
+    #[error("the registry holds {limit} {what} already; delete some")]
     Full {
-        /// The repository.
-        repository: RepositoryName,
         /// `tags`, `manifests`, …
         what: &'static str,
         /// The bound.
@@ -75,5 +73,9 @@ impl StoreError {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
+    }
+
+    pub(crate) fn index<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Index { doing, source: Box::new(source.into()) }
     }
 }

@@ -21,9 +21,13 @@ use crate::platform;
 use crate::reference::{Algorithm, Digest, Hasher};
 
 mod error;
+mod repositories;
 mod writer;
 
 pub use error::StoreError;
+pub use repositories::{
+    Collected, ManifestName, Page, PutManifestError, Repositories, StoredManifest,
+};
 pub use writer::{BlobWriter, Written};
 
 /// As large as one blob may be: what a guest of wasm32 can address.
@@ -196,6 +200,11 @@ impl ContentStore {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a blob was last committed before a time, or is not here at all.
+    pub(crate) fn is_older(&self, digest: &Digest, before: SystemTime) -> Result<bool, StoreError> {
+        Ok(stat(&self.blob_path(digest))?.is_none_or(|(_, committed)| committed < before))
     }
 
     /// Removes a blob unless it was committed after `before`; answers whether it is gone.
