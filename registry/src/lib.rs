@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod client;
 pub mod manifest;
 pub mod reference;
+pub mod server;
 pub mod store;
 
 mod platform;
