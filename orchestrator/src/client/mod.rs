@@ -13,5 +13,21 @@ pub use events::{EventRecorder, EventWriter};
 pub use informer::{Change, Changes, Index, Informer, Informers, Metadata};
 
 pub use crate::api::{
-    LabelSelector, ObjectKey, Quantity, QuantityError, SelectorError, User, names,
+    LabelSelector, ObjectKey, Quantity, QuantityError, SelectorError, User, int_or_string, names,
 };
+
+/// The HTTP status code of an answer that refuses; none if there was no answer.
+pub fn status_code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// What the server said, in its own words; `error`'s text if there was no answer.
+pub fn refusal(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}

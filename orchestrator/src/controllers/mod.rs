@@ -1,1 +1,67 @@
 //! Control loops: each drives one kind toward what its `spec` asks for.
+//!
+//! All of them run on one [`runtime`]: a loop is a function of a key, and the
+//! runtime decides when it is called. Each acts as an ordinary client.
+
+mod deployment;
+mod owner;
+mod pods;
+mod replicaset;
+pub mod runtime;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::client::{EventRecorder, Informers};
+use crate::clock::{Clock, Entropy};
+
+/// What the control loops are told when they start.
+#[derive(Clone)]
+pub struct Config {
+    /// Tells the time of conditions, events and deadlines.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter of retries and names of objects.
+    pub entropy: Entropy,
+    /// The cluster's certificate authority in PEM, for `kube-root-ca.crt`.
+    pub root_ca: String,
+}
+
+impl Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").finish_non_exhaustive()
+    }
+}
+
+/// What every loop is made of.
+#[derive(Clone)]
+struct Context {
+    client: Client,
+    informers: Informers,
+    config: Config,
+    stop: CancellationToken,
+}
+
+impl Context {
+    /// A recorder for one loop, whose writer runs among `tasks`.
+    fn recorder(&self, component: &str, tasks: &mut JoinSet<()>) -> EventRecorder {
+        let clock = Arc::clone(&self.config.clock);
+        let (recorder, writer) = EventRecorder::new(self.client.clone(), component, None, clock);
+        tasks.spawn(writer.run(self.stop.clone()));
+        recorder
+    }
+}
+
+/// Runs all control loops until `stop`, and until each has ended its passes.
+pub async fn run(client: Client, informers: Informers, config: Config, stop: CancellationToken) {
+    let context = Context { client, informers, config, stop };
+    let mut tasks = JoinSet::new();
+    replicaset::start(&context, &mut tasks);
+    deployment::start(&context, &mut tasks);
+    info!("controllers started");
+    tasks.join_all().await;
+}

@@ -39,6 +39,17 @@ impl<K: Resource> Index<K> {
         values: |object| object.meta().namespace.iter().cloned().collect(),
     };
 
+    /// By namespace, only those that no owner controls.
+    pub const ORPHAN: Self = Self {
+        name: "orphan",
+        values: |object| {
+            let meta = object.meta();
+            let controlled =
+                meta.owner_references.iter().flatten().any(|o| o.controller == Some(true));
+            meta.namespace.iter().filter(|_| !controlled).cloned().collect()
+        },
+    };
+
     /// By namespace and one label, as [`Informer::select`] looks it up.
     const LABEL: Self = Self {
         name: "label",
@@ -82,7 +93,8 @@ struct Entries<K> {
 }
 
 impl<K: Resource> Informer<K> {
-    pub(super) fn new() -> Self {
+    /// An informer that nothing fills yet.
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
             store: RwLock::new(Store { objects: HashMap::new(), indexes: Vec::new() }),
             listeners: Mutex::default(),
@@ -187,20 +199,20 @@ impl<K: Resource> Informer<K> {
     }
 
     /// Takes in an object that came or changed.
-    pub(super) fn apply(&self, object: K) {
+    pub(crate) fn apply(&self, object: K) {
         let change = self.0.store.write().put(object);
         self.tell(&change);
     }
 
     /// Forgets an object; `last` is what it was like at its end.
-    pub(super) fn remove(&self, last: K) {
+    pub(crate) fn remove(&self, last: K) {
         let key = key_of(&last);
         let Some(change) = self.0.store.write().take(&key) else { return };
         self.tell(&change);
     }
 
     /// Takes in a complete list.
-    pub(super) fn replace(&self, objects: Vec<K>) {
+    pub(crate) fn replace(&self, objects: Vec<K>) {
         let kept: HashSet<ObjectKey> = objects.iter().map(key_of).collect();
         let gone: Vec<_> = {
             let store = self.0.store.read();
@@ -221,7 +233,7 @@ impl<K: Resource> Informer<K> {
     }
 
     /// Notes that everything up to `version` has been taken in.
-    pub(super) fn reach(&self, version: &str) {
+    pub(crate) fn reach(&self, version: &str) {
         // Kubernetes since 1.35 promises that resource versions compare as numbers (KEP-5504);
         // with a server that breaks it the store is synced, but never ahead.
         let version = version.parse::<u64>().unwrap_or(0);

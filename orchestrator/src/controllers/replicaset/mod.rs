@@ -1,0 +1,321 @@
+//! Keeps as many Pods running as a `ReplicaSet` asks for.
+//!
+//! [`plan`] decides; this file acts. Pods are created side by side, but in
+//! batches that double, so that a quota that refuses one is not asked for hundreds.
+
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::core::ObjectMeta;
+use kube::{Api, Client, Resource};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use super::owner::{self, Selects};
+use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::{Context, pods};
+use crate::client::{EventRecorder, Index, Informer, ObjectKey, refusal, status_code};
+use crate::clock::Clock;
+use plan::{Failure, plan};
+
+/// Requests of one pass under way at the same time: enough for the store to
+/// commit many together, few enough to leave others their turn.
+const SIDE_BY_SIDE: usize = 128;
+/// Pods of the first batch.
+const FIRST_BATCH: usize = 1;
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its Pods are not known.
+    #[error("cannot claim Pods")]
+    Claim(#[from] owner::Error),
+    /// A Pod could not be written down.
+    #[error("cannot encode a Pod")]
+    Encode(#[from] serde_json::Error),
+    /// A Pod could not be created.
+    #[error("cannot create Pod")]
+    Create(#[source] Box<kube::Error>),
+    /// A Pod could not be deleted.
+    #[error("cannot delete Pod {name}")]
+    Delete {
+        /// The Pod.
+        name: String,
+        /// The refusal.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The status could not be written.
+    #[error("cannot write status")]
+    Status(#[source] Box<kube::Error>),
+}
+
+struct ReplicaSets {
+    client: Client,
+    sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+    events: EventRecorder,
+    clock: Arc<dyn Clock>,
+}
+
+/// Starts the control loop.
+pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
+    let sets = context.informers.of::<ReplicaSet>();
+    let pods = context.informers.of::<Pod>();
+    let queue = Queue::new();
+    queue.feed_own(&sets);
+    let known = sets.clone();
+    queue.feed(&pods, move |change, add| {
+        for pod in change.both() {
+            match owner::controller_key(&pod.metadata, "ReplicaSet") {
+                Some(key) => add(key),
+                None if owner::controller_of(&pod.metadata).is_none() => {
+                    would_adopt(&known, pod, add);
+                }
+                None => {}
+            }
+        }
+    });
+    let controller = ReplicaSets {
+        client: context.client.clone(),
+        sets: sets.clone(),
+        pods: pods.clone(),
+        events: context.recorder("replicaset-controller", tasks),
+        clock: Arc::clone(&context.config.clock),
+    };
+    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
+    tasks.spawn(async move {
+        let synced = async { tokio::join!(sets.synced(), pods.synced()) };
+        if stop.run_until_cancelled(synced).await.is_some() {
+            drive(controller, queue, entropy, stop).await;
+        }
+    });
+}
+
+/// Names the sets that would adopt a Pod that nobody controls.
+fn would_adopt(sets: &Informer<ReplicaSet>, pod: &Pod, add: &mut dyn FnMut(ObjectKey)) {
+    let Some(namespace) = pod.metadata.namespace.as_deref() else { return };
+    for set in sets.by(&Index::NAMESPACE, namespace) {
+        let selects = set.spec.as_ref().map(|spec| Selects::new(&spec.selector));
+        if selects.is_some_and(|s| s.is_ok_and(|s| s.matches(pod.metadata.labels.as_ref()))) {
+            add(ObjectKey::new(namespace, set.metadata.name.clone().unwrap_or_default()));
+        }
+    }
+}
+
+#[async_trait]
+impl Controller for ReplicaSets {
+    const NAME: &'static str = "replicaset";
+    type Error = Error;
+
+    async fn reconcile(&self, key: &ObjectKey, written: &Written) -> Result<Requeue, Error> {
+        let Some(set) = self.sets.get(key) else {
+            return Ok(Requeue::OnChange); // deleted; the garbage collector does the rest
+        };
+        let Some(spec) = set.spec.as_ref() else { return Ok(Requeue::OnChange) };
+        let selects = Selects::new(&spec.selector).map_err(owner::Error::from)?;
+        let active = pods::is_active;
+        let owned =
+            owner::claim_all(&self.client, &*set, &selects, &self.pods, active, written).await?;
+        let crowd = self.crowd(&set, &owned);
+        let plan = plan(&set, &owned, &crowd, self.clock.now());
+        if plan != plan::Plan::default() {
+            info!(key = %key, create = plan.create, delete = plan.delete.len(), "scaling");
+        }
+        let mut failed = Ok(());
+        if plan.create > 0 {
+            failed = self.create(&set, plan.create, written).await;
+        } else if !plan.delete.is_empty() {
+            failed = self.delete(&set, &plan.delete, written).await;
+        }
+        let failure = failed.as_ref().err().map(failure);
+        let (status, recheck) = plan::status(&set, &owned, failure.as_ref(), self.clock.now());
+        self.write_status(&set, status, written).await?;
+        failed?;
+        Ok(recheck.into())
+    }
+}
+
+impl ReplicaSets {
+    /// Counts, per node, the active Pods of the set and of its siblings.
+    fn crowd(&self, set: &ReplicaSet, owned: &[Arc<Pod>]) -> HashMap<String, usize> {
+        let surplus = owned.len() > usize::try_from(plan::wanted(set)).unwrap_or(0);
+        let mut crowd = HashMap::new();
+        let Some(parent) = owner::controller_of(&set.metadata).filter(|_| surplus) else {
+            return crowd;
+        };
+        for sibling in self.sets.by(&Index::CONTROLLER, &parent.uid) {
+            let uid = sibling.metadata.uid.as_deref().unwrap_or_default();
+            let siblings = self.pods.by(&Index::CONTROLLER, uid);
+            for pod in siblings.iter().filter(|pod| pods::is_active(pod)) {
+                if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+                    *crowd.entry(node).or_default() += 1;
+                }
+            }
+        }
+        crowd
+    }
+
+    async fn create(&self, set: &ReplicaSet, count: usize, written: &Written) -> Result<(), Error> {
+        let body = new_pod(set)?;
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let path = Pod::url_path(&(), Some(namespace));
+        let (mut left, mut batch) = (count, FIRST_BATCH);
+        while left > 0 {
+            let size = batch.min(left);
+            let requests = (0..size).map(|_| create_pod(&self.client, &path, body.clone()));
+            let answers: Vec<_> =
+                futures::stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
+            let mut refused = Ok(());
+            for answer in answers {
+                match answer {
+                    Ok(meta) => {
+                        written.note(&self.pods, &meta);
+                        let name = meta.name.unwrap_or_default();
+                        let told = format!("Created pod: {name}");
+                        self.events.normal(set.object_ref(&()), "SuccessfulCreate", told);
+                    }
+                    Err(error) => refused = Err(error),
+                }
+            }
+            if let Err(error) = refused {
+                if is_terminating_namespace(&error) {
+                    debug!(namespace, "namespace is terminating");
+                    return Ok(());
+                }
+                let told = format!("Error creating: {}", refusal(&error));
+                self.events.warning(set.object_ref(&()), "FailedCreate", told);
+                return Err(Error::Create(Box::new(error)));
+            }
+            left -= size;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        set: &ReplicaSet,
+        surplus: &[Arc<Pod>],
+        written: &Written,
+    ) -> Result<(), Error> {
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let requests = surplus.iter().cloned().map(|pod| delete_pod(api.clone(), pod));
+        let answers: Vec<_> =
+            futures::stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
+        let mut result = Ok(());
+        for (name, answer) in answers {
+            match answer {
+                Ok(deleted) => {
+                    if let Some(pod) = deleted {
+                        written.note(&self.pods, &pod.metadata);
+                    }
+                    let told = format!("Deleted pod: {name}");
+                    self.events.normal(set.object_ref(&()), "SuccessfulDelete", told);
+                }
+                Err(error) if status_code(&error) == Some(404) => {}
+                Err(error) => {
+                    let told = format!("Error deleting: {}", refusal(&error));
+                    self.events.warning(set.object_ref(&()), "FailedDelete", told);
+                    result = Err(Error::Delete { name, source: Box::new(error) });
+                }
+            }
+        }
+        result
+    }
+
+    async fn write_status(
+        &self,
+        set: &ReplicaSet,
+        status: k8s_openapi::api::apps::v1::ReplicaSetStatus,
+        written: &Written,
+    ) -> Result<(), Error> {
+        if set.status.as_ref().is_some_and(|before| plan::same_status(before, &status)) {
+            return Ok(());
+        }
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let api = Api::<ReplicaSet>::namespaced(self.client.clone(), namespace);
+        let updated = ReplicaSet { status: Some(status), ..set.clone() };
+        match api.replace_status(name, &PostParams::default(), &updated).await {
+            Ok(set) => {
+                written.note(&self.sets, &set.metadata);
+                Ok(())
+            }
+            Err(error) if status_code(&error) == Some(404) => Ok(()),
+            Err(error) => Err(Error::Status(Box::new(error))),
+        }
+    }
+}
+
+/// The Pod that a set creates, encoded once for all of them.
+fn new_pod(set: &ReplicaSet) -> Result<Vec<u8>, serde_json::Error> {
+    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    let meta = template.and_then(|template| template.metadata.as_ref());
+    serde_json::to_vec(&json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": ObjectMeta {
+            generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
+            namespace: set.metadata.namespace.clone(),
+            labels: meta.and_then(|meta| meta.labels.clone()),
+            annotations: meta.and_then(|meta| meta.annotations.clone()),
+            finalizers: meta.and_then(|meta| meta.finalizers.clone()),
+            owner_references: Some(vec![owner::controller_reference(set)]),
+            ..ObjectMeta::default()
+        },
+        "spec": template.and_then(|template| template.spec.as_ref()),
+    }))
+}
+
+/// As much of a created Pod as is of interest.
+#[derive(Clone, Deserialize)]
+struct Created {
+    metadata: ObjectMeta,
+}
+
+async fn create_pod(client: &Client, path: &str, body: Vec<u8>) -> Result<ObjectMeta, kube::Error> {
+    let request = http::Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    Ok(client.request::<Created>(request).await?.metadata)
+}
+
+/// Deletes a Pod, no other of its name; answers it if it is still on its way out.
+async fn delete_pod(api: Api<Pod>, pod: Arc<Pod>) -> (String, Result<Option<Pod>, kube::Error>) {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let answer = api.delete(&name, &params).await.map(|answer| answer.left());
+    (name, answer)
+}
+
+fn is_terminating_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+fn failure(error: &Error) -> Failure {
+    match error {
+        Error::Delete { source, .. } => {
+            Failure { reason: "FailedDelete", message: refusal(source) }
+        }
+        Error::Create(source) => Failure { reason: "FailedCreate", message: refusal(source) },
+        other => Failure { reason: "FailedCreate", message: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests;

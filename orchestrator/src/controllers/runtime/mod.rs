@@ -1,0 +1,191 @@
+//! The one runtime of all control loops.
+//!
+//! A key waits in a [`Queue`] at most once, is worked on by one pass at a
+//! time, and comes back with exponential backoff when its pass fails.
+//!
+//! An informer may be behind the writes of a pass: a second pass would then
+//! create the same Pods again. So a pass notes in [`Written`] what it wrote,
+//! and its key does not run again until the informers have caught up
+//! (Kubernetes calls it expectations).
+
+mod queue;
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use kube::Resource;
+use kube::core::ObjectMeta;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::client::{Informer, ObjectKey, status_code};
+use crate::clock::Entropy;
+
+pub use queue::Queue;
+
+/// Passes of one loop at the same time, as kube-controller-manager's
+/// `--concurrent-*-syncs`.
+const WORKERS: usize = 5;
+/// The wait after the first failure; it doubles with each further one.
+const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+/// The longest wait after a failure.
+const BACKOFF_LAST: Duration = Duration::from_secs(60);
+/// An informer that is behind for so long is broken; then better act on what
+/// is known than never again (client-go's expectations time out alike).
+const CATCH_UP: Duration = Duration::from_secs(300);
+
+/// When to look at a key again, absent any event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requeue {
+    /// Only when something changes.
+    OnChange,
+    /// After this long, at the latest.
+    After(Duration),
+}
+
+impl From<Option<Duration>> for Requeue {
+    fn from(after: Option<Duration>) -> Self {
+        after.map_or(Self::OnChange, Self::After)
+    }
+}
+
+/// One control loop.
+///
+/// `reconcile` gets a key, never an event: it must do the right thing after a
+/// restart, when the events are gone. The runtime calls it for one key at a
+/// time, and again with backoff if it fails.
+#[async_trait]
+pub trait Controller: Send + Sync + 'static {
+    /// Names the loop in logs.
+    const NAME: &'static str;
+    /// What can go wrong.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Brings one object closer to its `spec`.
+    async fn reconcile(&self, key: &ObjectKey, written: &Written) -> Result<Requeue, Self::Error>;
+}
+
+/// What one pass wrote, per kind the highest resourceVersion.
+#[derive(Default)]
+pub struct Written(Mutex<HashMap<TypeId, Note>>);
+
+struct Note {
+    version: u64,
+    reached: Box<dyn Fn(u64) -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+impl Written {
+    /// Notes that an object was written; `meta` is what the server answered.
+    pub fn note<K: Resource + Send + Sync + 'static>(
+        &self,
+        informer: &Informer<K>,
+        meta: &ObjectMeta,
+    ) {
+        let Some(version) = meta.resource_version.as_deref().and_then(|v| v.parse().ok()) else {
+            return;
+        };
+        let mut notes = self.0.lock();
+        let note = notes.entry(TypeId::of::<K>()).or_insert_with(|| {
+            let informer = informer.clone();
+            let reached = move |version| -> BoxFuture<'static, ()> {
+                let informer = informer.clone();
+                Box::pin(async move { informer.reached(version).await })
+            };
+            Note { version, reached: Box::new(reached) }
+        });
+        note.version = note.version.max(version);
+    }
+
+    /// Waits until every informer has what was written.
+    async fn settled(&self) {
+        let waits: Vec<_> =
+            self.0.lock().values().map(|note| (note.reached)(note.version)).collect();
+        futures::future::join_all(waits).await;
+    }
+}
+
+/// Runs one control loop over its queue until `stop`, and until its passes have ended.
+pub async fn drive<C: Controller>(
+    controller: C,
+    queue: Arc<Queue>,
+    entropy: Entropy,
+    stop: CancellationToken,
+) {
+    let controller = Arc::new(controller);
+    let workers = Arc::new(Semaphore::new(WORKERS));
+    let mut passes = JoinSet::new();
+    loop {
+        let next = async {
+            let permit = Arc::clone(&workers).acquire_owned().await;
+            (queue.next().await, permit.expect("the semaphore is never closed"))
+        };
+        let Some((key, permit)) = stop.run_until_cancelled(next).await else { break };
+        while passes.try_join_next().is_some() {}
+        let (controller, queue) = (Arc::clone(&controller), Arc::clone(&queue));
+        let (entropy, stop) = (entropy.clone(), stop.clone());
+        passes.spawn(async move {
+            let written = Written::default();
+            let result = controller.reconcile(&key, &written).await;
+            drop(permit);
+            let settling = tokio::time::timeout(CATCH_UP, written.settled());
+            match stop.run_until_cancelled(settling).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(_)) => warn!(controller = C::NAME, key = %key, "informer is behind"),
+            }
+            settle::<C>(&queue, &key, result, &entropy);
+        });
+    }
+    passes.join_all().await;
+}
+
+/// Gives the key of an ended pass back to the queue.
+fn settle<C: Controller>(
+    queue: &Queue,
+    key: &Arc<ObjectKey>,
+    result: Result<Requeue, C::Error>,
+    entropy: &Entropy,
+) {
+    match result {
+        Ok(requeue) => {
+            queue.done(key);
+            if let Requeue::After(delay) = requeue {
+                queue.add_after(Arc::clone(key), delay);
+            }
+        }
+        Err(error) => {
+            let failures = queue.failed(key);
+            let delay = backoff(failures, entropy.fraction());
+            let cause = &error as &dyn std::error::Error;
+            if is_race(cause) {
+                debug!(controller = C::NAME, key = %key, error = cause, "pass lost a race");
+            } else {
+                warn!(controller = C::NAME, key = %key, error = cause, failures, "pass failed");
+            }
+            queue.add_after(Arc::clone(key), delay);
+        }
+    }
+}
+
+/// The wait after so many failures in a row; `fraction` (0 to 1) spreads it.
+fn backoff(failures: u32, fraction: f64) -> Duration {
+    let doubled = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(20));
+    doubled.min(BACKOFF_LAST).mul_f64(1.0 + fraction / 4.0)
+}
+
+/// Whether somebody else wrote the object first, which is no trouble.
+fn is_race(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut answers = causes.filter_map(|error| error.downcast_ref::<kube::Error>());
+    answers.any(|error| status_code(error) == Some(409))
+}
+
+#[cfg(test)]
+mod tests;

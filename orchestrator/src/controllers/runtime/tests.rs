@@ -1,0 +1,111 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::*;
+
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+struct Refused;
+
+/// Tells each pass and fails as often as it is told to.
+struct Counting {
+    passes: mpsc::UnboundedSender<String>,
+    failing: AtomicUsize,
+    pods: Informer<Pod>,
+    version: &'static str,
+}
+
+#[async_trait]
+impl Controller for Counting {
+    const NAME: &'static str = "counting";
+    type Error = Refused;
+
+    async fn reconcile(&self, key: &ObjectKey, written: &Written) -> Result<Requeue, Refused> {
+        self.passes.send(key.name.clone()).unwrap();
+        let meta = serde_json::from_value(json!({"resourceVersion": self.version})).unwrap();
+        written.note(&self.pods, &meta);
+        let left = self.failing.load(Ordering::SeqCst);
+        if left == 0 {
+            return Ok(Requeue::OnChange);
+        }
+        self.failing.store(left - 1, Ordering::SeqCst);
+        Err(Refused)
+    }
+}
+
+fn key(name: &str) -> Arc<ObjectKey> {
+    Arc::new(ObjectKey::new("default", name))
+}
+
+struct Driven {
+    queue: Arc<Queue>,
+    passes: mpsc::UnboundedReceiver<String>,
+    pods: Informer<Pod>,
+    stop: CancellationToken,
+}
+
+fn driven(failing: usize, version: &'static str) -> Driven {
+    let (passes, told) = mpsc::unbounded_channel();
+    let pods = Informer::new();
+    pods.reach("1");
+    let (queue, stop) = (Queue::new(), CancellationToken::new());
+    let controller =
+        Counting { passes, failing: AtomicUsize::new(failing), pods: pods.clone(), version };
+    tokio::spawn(drive(controller, Arc::clone(&queue), Entropy::seeded(1), stop.clone()));
+    Driven { queue, passes: told, pods, stop }
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(20), future).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not in time"))
+}
+
+#[tokio::test]
+async fn a_pass_that_fails_is_repeated_until_it_goes_well() {
+    let mut driven = driven(3, "1");
+    driven.queue.add(key("a"));
+    for _ in 0..4 {
+        soon("a pass", driven.passes.recv()).await;
+    }
+    driven.queue.add(key("b"));
+    assert_eq!(soon("the next key", driven.passes.recv()).await.unwrap(), "b");
+    driven.stop.cancel();
+    assert_eq!(soon("the end", driven.passes.recv()).await, None);
+}
+
+#[tokio::test]
+async fn a_key_does_not_run_again_before_informers_have_what_it_wrote() {
+    let mut driven = driven(0, "7");
+    driven.queue.add(key("a"));
+    assert_eq!(soon("the first pass", driven.passes.recv()).await.unwrap(), "a");
+    driven.queue.add(key("a"));
+    driven.queue.add(key("b"));
+    assert_eq!(soon("another key", driven.passes.recv()).await.unwrap(), "b");
+    driven.queue.add(key("c"));
+    assert_eq!(soon("another key", driven.passes.recv()).await.unwrap(), "c");
+    driven.pods.reach("7");
+    assert_eq!(soon("the second pass", driven.passes.recv()).await.unwrap(), "a");
+}
+
+#[tokio::test]
+async fn a_key_waits_once_and_the_earliest_delay_counts() {
+    let queue = Queue::new();
+    queue.add_after(key("late"), Duration::from_secs(3600));
+    queue.add_after(key("late"), Duration::from_millis(20));
+    queue.add(key("a"));
+    queue.add(key("a"));
+    assert_eq!(soon("a", queue.next()).await.name, "a");
+    assert_eq!(soon("late", queue.next()).await.name, "late");
+    assert!(futures::FutureExt::now_or_never(queue.next()).is_none());
+}
+
+#[test]
+fn waits_double_up_to_a_minute() {
+    assert_eq!(backoff(1, 0.0), Duration::from_millis(5));
+    assert_eq!(backoff(4, 0.0), Duration::from_millis(40));
+    assert_eq!(backoff(4, 1.0), Duration::from_millis(50));
+    assert_eq!(backoff(u32::MAX, 0.0), Duration::from_secs(60));
+}
