@@ -52,6 +52,9 @@ fn set(revision: i64, image: &str, size: i32, existing: i32, available: i32) -> 
     Arc::new(serde_json::from_value(set).unwrap())
 }
 
+/// Names of sets with their sizes.
+type Sizes = &'static [(&'static str, i32)];
+
 /// The sets that a plan resizes.
 fn sizes(plan: &Plan) -> Vec<(String, i32)> {
     let mut sizes: Vec<_> = plan
@@ -104,7 +107,7 @@ fn equal_templates_get_equal_names_and_a_collision_another() {
 fn a_rolling_update_stays_within_surge_and_unavailability() {
     let deployment = deployment(json!({}));
     // (old size, old available, new size, new available) and what changes.
-    let cases: [([i32; 4], &[(&str, i32)]); 8] = [
+    let cases: [([i32; 4], Sizes); 8] = [
         ([10, 10, 3, 0], &[("web-1", 8)]),
         ([8, 8, 3, 0], &[("web-2", 5)]),
         ([8, 8, 5, 0], &[]),
