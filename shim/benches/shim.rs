@@ -33,6 +33,11 @@ async fn main() {
     quotas(&node).await;
     let busy = latencies(&node).await;
     println!("the same beside 3 spinning guests of 250m: {busy}");
+    for name in ["sha", "mat", "sieve"] {
+        spinner(&node, name, LinuxContainerResources::default()).await;
+    }
+    let busy = latencies(&node).await;
+    println!("the same beside 3 more without limit: {busy}");
     node.shim.shutdown().await;
 }
 
@@ -72,7 +77,6 @@ async fn latencies(node: &Node) -> String {
 
 /// Starts three guests that spin under a limit of 250m and says what they get.
 async fn quotas(node: &Node) {
-    let image = node.import("tests/guests/toolbox.wasm").await;
     let mut spinners = Vec::new();
     for name in ["sha", "mat", "sieve"] {
         let resources = LinuxContainerResources {
@@ -80,9 +84,7 @@ async fn quotas(node: &Node) {
             cpu_shares: 256,
             ..LinuxContainerResources::default()
         };
-        let args = vec!["burnloop".into(), name.into()];
-        let config = ContainerConfig { args, resources, ..ContainerConfig::default() };
-        spinners.push((name, node.run(&image, named(name, config)).await));
+        spinners.push((name, spinner(node, name, resources).await));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let used = |id: &Id| node.shim.container_stats(id).unwrap().cpu_usage;
@@ -93,4 +95,11 @@ async fn quotas(node: &Node) {
         let millicores = (used(id) - before).div_duration_f64(started.elapsed()) * 1000.0;
         println!("{name} limited to 250m uses {millicores:.1}m");
     }
+}
+
+async fn spinner(node: &Node, name: &str, resources: LinuxContainerResources) -> Id {
+    let image = node.import("tests/guests/toolbox.wasm").await;
+    let args = vec!["burnloop".into(), name.into()];
+    let config = ContainerConfig { args, resources, ..ContainerConfig::default() };
+    node.run(&image, named(name, config)).await
 }
