@@ -4,6 +4,7 @@
 //! buffers the whole document a second time.
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -108,9 +109,18 @@ impl Object {
         &self,
         mut unknown: impl FnMut(String),
     ) -> Result<K, DecodeError> {
-        let value = self.to_value()?;
+        let fail = |source| undecodable(&self.kind, ".", source);
+        let metadata = serde_json::to_value(&self.metadata).map_err(fail)?;
+        let names = [("apiVersion", &self.api_version), ("kind", &self.kind)]
+            .map(|(field, name)| (field, Value::String(name.clone())));
+        let names = names.iter().filter(|(_, name)| name.as_str() != Some(""));
+        let names = names.map(|(field, name)| (*field, name));
+        let body = self.body.iter().map(|(field, value)| (field.as_str(), value));
+        // Read where it stands: cloning the body first would cost as much again.
+        let fields = names.chain([("metadata", &metadata)]).chain(body);
         let mut track = serde_path_to_error::Track::new();
-        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+        let tracked =
+            serde_path_to_error::Deserializer::new(MapDeserializer::new(fields), &mut track);
         serde_ignored::deserialize(tracked, |path| unknown(field_path(&path.to_string())))
             .map_err(|source| undecodable(&self.kind, &track.path().to_string(), source))
     }

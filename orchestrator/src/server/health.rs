@@ -5,9 +5,7 @@ use serde_json::json;
 use super::Server;
 use super::output::{self, Response};
 use super::query::Query;
-
-/// The minor version of Kubernetes whose API is served.
-const MINOR: &str = "36";
+use crate::api::KUBERNETES_VERSION;
 
 /// The answer to a GET of `path`, if it is about the server itself.
 pub fn get(server: &Server, path: &str, query: &Query, method: &Method) -> Option<Response> {
@@ -56,14 +54,16 @@ fn report(endpoint: &str, checks: &[(&str, bool)], verbose: bool) -> Response {
 }
 
 fn version() -> Response {
+    let mut numbers = KUBERNETES_VERSION.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     let version = json!({
-        "major": "1", "minor": MINOR,
-        "gitVersion": format!("v1.{MINOR}.0+podium.{}", env!("CARGO_PKG_VERSION")),
+        "major": major, "minor": minor,
+        "gitVersion": format!("{KUBERNETES_VERSION}+podium.{}", env!("CARGO_PKG_VERSION")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
-        "emulationMajor": "1", "emulationMinor": MINOR,
-        "minCompatibilityMajor": "1", "minCompatibilityMinor": MINOR,
+        "emulationMajor": major, "emulationMinor": minor,
+        "minCompatibilityMajor": major, "minCompatibilityMinor": minor,
     });
     output::bytes(StatusCode::OK, "application/json", version.to_string().into())
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use rustls::ServerConfig;
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Chain;
@@ -52,11 +53,14 @@ pub use nodes::NodeApis;
 pub struct Config {
     /// As many TLS connections as may be open: each costs some 50 KiB.
     pub max_connections: usize,
+    /// As many requests as may be worked on at once, without those that only follow; others wait.
+    pub max_in_flight: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_connections: 4_096 }
+        // As many in flight as kube-apiserver takes: 400 that read and 200 that write.
+        Self { max_connections: 4_096, max_in_flight: 600 }
     }
 }
 
@@ -87,6 +91,7 @@ struct Inner {
     discovery: discovery::Discovery,
     openapi: OnceLock<openapi::OpenApi>,
     nodes: NodeApis,
+    in_flight: Semaphore,
     ready: AtomicBool,
     stopping: CancellationToken,
 }
@@ -97,6 +102,7 @@ impl Server {
         let admission = Chain::new(Arc::new(parts.storage.clone()), parts.table.clone());
         let discovery = discovery::Discovery::of(&parts.table);
         Self(Arc::new(Inner {
+            in_flight: Semaphore::new(config.max_in_flight),
             config,
             parts,
             admission,
@@ -161,6 +167,10 @@ impl Server {
 
     fn stopping(&self) -> CancellationToken {
         self.0.stopping.clone()
+    }
+
+    fn in_flight(&self) -> &Semaphore {
+        &self.0.in_flight
     }
 
     fn config(&self) -> &Config {

@@ -2,7 +2,8 @@
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
+use tracing::Instrument;
 
 use super::call::Call;
 use super::negotiate::negotiate;
@@ -17,13 +18,21 @@ use crate::auth::authorizer::refusal;
 /// Answers a request.
 pub async fn handle(server: &Server, request: Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
-    match respond(server, &mut parts, body).await {
+    let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
+    answer(server, &mut parts, body).instrument(span).await
+}
+
+async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
+    // A stream is no longer in flight once its head is answered.
+    let permit = server.in_flight().acquire().await;
+    if permit.is_err() {
+        return output::refusal(&ApiError::Unavailable("the server is stopping".into()));
+    }
+    match respond(server, parts, body).await {
         Ok(response) => response,
         Err(error) => {
             if error.code() >= 500 {
-                tracing::error!(
-                    method = %parts.method, path = parts.uri.path(), error = %error, "request failed"
-                );
+                tracing::error!(error = %error, "request failed");
             }
             output::refusal(&error)
         }
@@ -87,10 +96,9 @@ fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Response, A
 }
 
 fn root(server: &Server) -> Response {
-    let mut paths: Vec<Value> =
-        server.discovery().paths().map(|path| Value::String(path.to_owned())).collect();
-    let others = ["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
-    paths.extend(others.map(Value::from));
+    let mut paths = vec!["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
+    paths.extend(server.discovery().paths());
+    paths.sort_unstable();
     let json = json!({"paths": paths}).to_string();
     output::bytes(StatusCode::OK, "application/json", json.into())
 }

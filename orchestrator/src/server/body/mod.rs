@@ -1,4 +1,6 @@
 //! The body of a request: read within bounds, decoded from what it says it is.
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -26,9 +28,14 @@ pub struct Document {
     pub duplicates: Vec<String>,
 }
 
+/// How long a client may take to send its body.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Reads a body of at most [`BODY_MAX`] bytes.
 pub async fn read(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, BODY_MAX).collect().await {
+    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, BODY_MAX).collect()).await;
+    let whole = whole.map_err(|_| ApiError::Timeout("the body did not arrive in time".into()))?;
+    match whole {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge(BODY_MAX)),
         Err(error) => Err(ApiError::BadRequest(format!("unable to read the body: {error}"))),

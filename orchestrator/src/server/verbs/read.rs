@@ -19,11 +19,5 @@ pub async fn get(call: &Call<'_>) -> Result<Reply, ApiError> {
 /// Reads a page of the objects that match.
 pub async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
     let query = list_query(call)?;
-    let page = call
-        .server
-        .storage()
-        .list(call.row, &query)
-        .await
-        .map_err(|error| storage_error(call.row, "", error))?;
-    Ok(Reply::List(page))
+    Ok(Reply::List(call.server.storage().list(call.row, &query).await?))
 }

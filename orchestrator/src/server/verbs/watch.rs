@@ -3,18 +3,18 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::stream::{self, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 
 use super::options::watch_query;
 use crate::api::ApiError;
 use crate::server::call::Call;
-use crate::server::errors::storage_error;
 use crate::server::follow::Follow;
 use crate::server::negotiate::Shape;
 use crate::server::output::table::Include;
 use crate::server::output::{Reply, Response};
+use crate::storage::StorageError;
 
 /// The least time after which a watch ends that names none, as kube-apiserver has it;
 /// it ends up to as much later, so that clients do not all come back at once.
@@ -29,11 +29,12 @@ pub async fn watch(call: &Call<'_>, shape: Shape) -> Result<Reply, ApiError> {
         _ => LEAST_TIMEOUT.mul_f64(1.0 + server.entropy().fraction()),
     };
     let include = Include::parse(call.query)?;
-    let events = server
-        .storage()
-        .watch(call.row, &query)
-        .await
-        .map_err(|error| storage_error(call.row, "", error))?;
+    let events = match server.storage().watch(call.row, &query).await {
+        Ok(events) => events,
+        // Clients start over on an event that says so, but try the same again on a refusal.
+        Err(error @ StorageError::Expired(_)) => stream::iter([Err(error)]).boxed(),
+        Err(error) => return Err(error.into()),
+    };
     let mut follow = Follow::new(call.row.clone(), server.clone(), shape, include);
     let stop = server.stopping();
     let lines = events
