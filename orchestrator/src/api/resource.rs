@@ -310,6 +310,10 @@ pub trait Behaviour: Send + Sync {
     fn selectable_fields(&self) -> Vec<&str>;
     /// Their values in `object`, in the same order.
     fn field_values(&self, object: &Object) -> Result<Vec<String>, DecodeError>;
+    /// Their values in the object that a JSON text describes.
+    fn field_values_of_json(&self, json: &[u8]) -> Result<Vec<String>, DecodeError> {
+        self.field_values(&Object::from_slice(json)?)
+    }
     /// Seconds of grace of a deletion that asked for `requested`; 0 removes at once.
     fn graceful_deletion(
         &self,
@@ -496,6 +500,16 @@ impl<S: Strategy> Behaviour for S {
             return Ok(Vec::new());
         }
         let typed: S::Kind = object.decode()?;
+        Ok(S::SELECTABLE_FIELDS.iter().map(|f| (f.value)(&typed)).collect())
+    }
+
+    fn field_values_of_json(&self, json: &[u8]) -> Result<Vec<String>, DecodeError> {
+        // Without the detour over `Object`: every version of a Pod comes through here.
+        let typed: S::Kind = serde_json::from_slice(json).map_err(|source| DecodeError {
+            kind: <S::Kind as k8s_openapi::Resource>::KIND.to_owned(),
+            path: ".".to_owned(),
+            source,
+        })?;
         Ok(S::SELECTABLE_FIELDS.iter().map(|f| (f.value)(&typed)).collect())
     }
 

@@ -3,13 +3,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::stored::check_fields;
-use super::{Storage, StorageError, Stored, prefix};
+use super::lens::Lens;
+use super::{Storage, StorageError, Stored};
 use crate::api::{FieldSelector, LabelSelector, Resource};
 use crate::store::{self, Range, Revision};
 
 /// Entries read at once while a page is filled through selectors.
 const CHUNK: usize = 1_000;
+
+/// The words of Kubernetes for a page whose revision is gone.
+const CONTINUE_TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.";
+const LIST_TOO_OLD: &str = "The resourceVersion for the provided list is too old.";
 
 /// How `resourceVersion` is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,75 +72,82 @@ impl Storage {
         resource: &Resource,
         query: &ListQuery,
     ) -> Result<ListPage, StorageError> {
-        check_fields(resource, &query.fields)?;
-        let prefix = prefix(&resource.stored_as, query.namespace.as_deref());
-        let token = query.continue_token.as_deref().map(|text| token(text, &prefix)).transpose()?;
-        let mut at = match (&token, query.resource_version, query.resource_version_match) {
-            (Some(token), ..) => Some(Revision(token.rv)),
-            (None, Some(version), Some(ResourceVersionMatch::Exact)) => Some(Revision(version)),
-            (None, Some(version), _) if version > self.revision() => {
-                return Err(StorageError::Future { wanted: version, current: self.revision() });
-            }
-            _ => None,
-        };
-        let plain = query.labels.is_empty() && query.fields.is_empty();
+        let namespace = query.namespace.as_deref();
+        let lens = Lens::new(resource, self.base, namespace, &query.labels, &query.fields)?;
+        let token = query.continue_token.as_deref();
+        let token = token.map(|text| token_of(text, &lens.prefix)).transpose()?;
+        let mut at = self.wanted(query, token.as_ref())?;
+        let continued = token.is_some();
         let limit = query.limit.filter(|limit| *limit > 0);
         let mut start = token.map(|token| token.start);
         let mut items = Vec::new();
         loop {
-            let missing = limit.map(|limit| limit - items.len());
-            let chunk = match missing {
-                Some(missing) if plain => Some(missing),
-                Some(_) => Some(CHUNK),
-                None => None,
-            };
-            let range = Range { prefix: &prefix, start_after: start.as_deref(), limit: chunk, at };
-            let page = self.0.list(range).await.map_err(|error| listing(error, start.is_some()))?;
+            let chunk = limit.map(|limit| if lens.is_plain() { limit } else { CHUNK });
+            let range =
+                Range { prefix: &lens.prefix, start_after: start.as_deref(), limit: chunk, at };
+            let page = self.store.list(range).await;
+            let page = page.map_err(|error| self.listing(error, continued))?;
             at = Some(page.revision);
-            let (count, mut remaining) = (page.entries.len(), page.remaining);
-            for (i, entry) in page.entries.into_iter().enumerate() {
-                let key = entry.key().to_owned();
-                let stored = Stored::of(entry, resource)?;
-                if stored.matches(resource, &query.labels, &query.fields)? {
-                    items.push(stored);
+            let mut remaining = page.remaining;
+            let mut entries = page.entries.into_iter();
+            for entry in entries.by_ref() {
+                if limit.is_some() {
+                    start = Some(entry.key().to_owned());
                 }
-                start = Some(key);
+                items.extend(lens.select(entry)?);
                 if limit == Some(items.len()) {
-                    remaining += count - i - 1;
                     break;
                 }
             }
-            if remaining == 0 || limit.is_none_or(|limit| limit == items.len()) {
+            remaining += entries.len();
+            if remaining == 0 || limit == Some(items.len()) {
                 let more = remaining > 0;
+                let revision = self.base + page.revision.0;
                 let continue_token = start.filter(|_| more).map(|start| {
-                    let token =
-                        Token { rv: page.revision.0, start: start[prefix.len()..].to_owned() };
-                    BASE64.encode(serde_json::json!(token).to_string())
+                    let start = start[lens.prefix.len()..].to_owned();
+                    let token = serde_json::json!(Token { rv: revision, start });
+                    BASE64.encode(token.to_string())
                 });
-                let remaining = (more && plain).then_some(remaining as u64);
-                return Ok(ListPage {
-                    items,
-                    revision: page.revision.0,
-                    continue_token,
-                    remaining,
-                });
+                let remaining = (more && lens.is_plain()).then_some(remaining as u64);
+                return Ok(ListPage { items, revision, continue_token, remaining });
             }
+        }
+    }
+
+    /// The revision to read at; none for the present one.
+    fn wanted(
+        &self,
+        query: &ListQuery,
+        token: Option<&Token>,
+    ) -> Result<Option<Revision>, StorageError> {
+        let current = self.revision();
+        let exact = match (token, query.resource_version, query.resource_version_match) {
+            (Some(token), ..) => Some(token.rv),
+            (None, Some(version), Some(ResourceVersionMatch::Exact)) => Some(version),
+            // As it was before there was a match to say: a page is of that revision.
+            (None, Some(version), None) if version > 0 && query.limit.is_some() => Some(version),
+            (None, Some(version), _) if version > current => {
+                return Err(StorageError::Future { wanted: version, current });
+            }
+            _ => None,
+        };
+        Ok(exact.map(|version| self.at(version)))
+    }
+
+    fn listing(&self, error: store::Error, continued: bool) -> StorageError {
+        match error {
+            store::Error::Compacted(_) => {
+                let why = if continued { CONTINUE_TOO_OLD } else { LIST_TOO_OLD };
+                StorageError::Expired(why.to_owned())
+            }
+            other => self.refused_query(other),
         }
     }
 }
 
-fn token(text: &str, prefix: &str) -> Result<Token, StorageError> {
+fn token_of(text: &str, prefix: &str) -> Result<Token, StorageError> {
     let invalid = || StorageError::InvalidQuery("continue key is not valid".into());
     let bytes = BASE64.decode(text).map_err(|_| invalid())?;
     let token: Token = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
     Ok(Token { start: format!("{prefix}{}", token.start), ..token })
-}
-
-fn listing(error: store::Error, continued: bool) -> StorageError {
-    match error {
-        store::Error::Compacted(_) if continued => StorageError::Expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.".into()),
-        store::Error::Compacted(at) => StorageError::Expired(format!("The resourceVersion for the provided list is too old; the oldest is {at}.")),
-        store::Error::Future { wanted, current } => StorageError::Future { wanted: wanted.0, current: current.0 },
-        other => StorageError::Backend(other),
-    }
 }

@@ -8,17 +8,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::api::{DecodeError, GroupResource, Object, ObjectKey, Resource, SelectorError};
-use crate::store::{self, Precondition, Revision, Store};
+use crate::store::{self, Entry, Precondition, Revision, Store};
 
 mod envelope;
+mod lens;
 mod list;
+mod metadata;
 mod objects;
 mod stored;
 mod watch;
 
 pub use list::{ListPage, ListQuery, ResourceVersionMatch};
 pub use objects::Objects;
-pub use stored::Stored;
+pub use stored::{Facts, Stored};
 pub use watch::{WatchEvent, WatchQuery};
 
 /// Why an object cannot be read or written.
@@ -70,26 +72,38 @@ impl From<SelectorError> for StorageError {
 }
 
 /// The objects of a cluster; clones share the store.
+///
+/// Every revision that goes in or out is a resourceVersion: a base and the
+/// store's own revision, so that clients never see one go backwards when the
+/// store is replaced by one that counts anew.
 #[derive(Clone)]
-pub struct Storage(Arc<dyn Store>);
+pub struct Storage {
+    store: Arc<dyn Store>,
+    base: u64,
+}
 
 impl Storage {
     /// The objects in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(store)
+        Self::with_base(store, 0)
     }
 
-    /// The revision of the last write.
+    /// The objects in a `store` that took over at the resourceVersion `base`.
+    pub fn with_base(store: Arc<dyn Store>, base: u64) -> Self {
+        Self { store, base }
+    }
+
+    /// The resourceVersion of the last write.
     pub fn revision(&self) -> u64 {
-        self.0.revision().0
+        self.base + self.store.revision().0
     }
 
     /// Reads one object.
     pub async fn get(&self, resource: &Resource, key: &ObjectKey) -> Result<Stored, StorageError> {
-        match self.0.get(&path(&resource.stored_as, key)).await.map_err(StorageError::Backend)? {
-            Some(entry) => Stored::of(entry, resource),
-            None => Err(StorageError::NotFound(key.clone())),
-        }
+        let missing = || StorageError::NotFound(key.clone());
+        let path = path(resource, key).ok_or_else(missing)?;
+        let entry = self.store.get(&path).await.map_err(StorageError::Backend)?;
+        entry.map(|entry| self.stored(entry, resource)).ok_or_else(missing)
     }
 
     /// Writes a new object.
@@ -99,11 +113,13 @@ impl Storage {
         object: &Object,
     ) -> Result<Stored, StorageError> {
         let key = object.key();
+        let path = path(resource, &key).ok_or_else(|| {
+            StorageError::InvalidQuery(format!("{} cannot be called {key:?}", resource.plural))
+        })?;
         let bytes = encode(resource, object)?;
-        let path = path(&resource.stored_as, &key);
-        let written = self.0.put(&path, bytes, Precondition::Absent, resource.expires_after).await;
-        match written {
-            Ok(entry) => Stored::of(entry, resource),
+        let expires = resource.expires_after;
+        match self.store.put(&path, bytes, Precondition::Absent, expires).await {
+            Ok(entry) => Ok(self.stored(entry, resource)),
             Err(store::Error::Conflict { .. }) => Err(StorageError::AlreadyExists(key)),
             Err(error) => Err(StorageError::Backend(error)),
         }
@@ -117,17 +133,18 @@ impl Storage {
         at: u64,
         object: &Object,
     ) -> Result<Stored, StorageError> {
+        let path = path(resource, key).ok_or_else(|| StorageError::NotFound(key.clone()))?;
         let bytes = encode(resource, object)?;
-        let path = path(&resource.stored_as, key);
-        if let Some(present) = self.0.get(&path).await.map_err(StorageError::Backend)?
-            && present.revision().0 == at
+        let at = self.at(at);
+        if let Some(present) = self.store.get(&path).await.map_err(StorageError::Backend)?
+            && present.revision() == at
             && *present.value() == bytes
         {
-            return Stored::of(present, resource);
+            return Ok(self.stored(present, resource));
         }
-        let only_if = Precondition::Unchanged(Revision(at));
-        match self.0.put(&path, bytes, only_if, resource.expires_after).await {
-            Ok(entry) => Stored::of(entry, resource),
+        let only_if = Precondition::Unchanged(at);
+        match self.store.put(&path, bytes, only_if, resource.expires_after).await {
+            Ok(entry) => Ok(self.stored(entry, resource)),
             Err(error) => Err(refused(error, key)),
         }
     }
@@ -139,11 +156,31 @@ impl Storage {
         key: &ObjectKey,
         at: u64,
     ) -> Result<Stored, StorageError> {
-        let path = path(&resource.stored_as, key);
-        let event =
-            self.0.delete(&path, Revision(at)).await.map_err(|error| refused(error, key))?;
-        let last = event.previous.ok_or_else(|| StorageError::NotFound(key.clone()))?;
-        Ok(Stored::of(last, resource)?.at(event.revision.0))
+        let missing = || StorageError::NotFound(key.clone());
+        let path = path(resource, key).ok_or_else(missing)?;
+        let event = self.store.delete(&path, self.at(at)).await;
+        let event = event.map_err(|error| refused(error, key))?;
+        let last = event.previous.ok_or_else(missing)?;
+        Ok(self.stored(last, resource).at(self.base + event.revision.0))
+    }
+
+    fn stored(&self, entry: Entry, resource: &Resource) -> Stored {
+        Stored::of(entry, resource, self.base)
+    }
+
+    /// The store's revision of a resourceVersion; one from before the base is gone, as 0 is.
+    fn at(&self, resource_version: u64) -> Revision {
+        Revision(resource_version.saturating_sub(self.base))
+    }
+
+    fn refused_query(&self, error: store::Error) -> StorageError {
+        match error {
+            store::Error::Future { wanted, current } => {
+                let (wanted, current) = (self.base + wanted.0, self.base + current.0);
+                StorageError::Future { wanted, current }
+            }
+            other => StorageError::Backend(other),
+        }
     }
 }
 
@@ -177,9 +214,15 @@ fn prefix(resource: &GroupResource, namespace: Option<&str>) -> String {
     }
 }
 
-fn path(resource: &GroupResource, key: &ObjectKey) -> String {
-    let namespace = (!key.namespace.is_empty()).then_some(&*key.namespace);
-    prefix(resource, namespace) + &key.name
+/// Where an object is; none if nothing can be called so, as its key would be another's.
+fn path(resource: &Resource, key: &ObjectKey) -> Option<String> {
+    let ObjectKey { namespace, name } = key;
+    let fits = resource.namespaced() != namespace.is_empty() && !name.is_empty();
+    if !fits || namespace.contains('/') || name.contains('/') {
+        return None;
+    }
+    let namespace = resource.namespaced().then_some(namespace.as_str());
+    Some(prefix(&resource.stored_as, namespace) + name)
 }
 
 #[cfg(test)]

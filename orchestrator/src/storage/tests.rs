@@ -150,3 +150,130 @@ async fn a_file_keeps_objects_and_revisions() {
     let error = open().err().unwrap().to_string();
     assert!(error.contains("store.redb") && error.contains("restore it"), "{error}");
 }
+
+#[tokio::test]
+async fn resource_versions_go_on_from_the_base() {
+    let store: Arc<dyn Store> =
+        Arc::new(crate::store::memory::open(Arc::new(SystemClock)).unwrap());
+    let row = Resource::of(ConfigMaps);
+    let storage = Storage::with_base(store, 1_000);
+    let a = storage.create(&row, &map("default", "a", "x")).await.unwrap();
+    assert_eq!((a.revision, storage.revision()), (1_002, 1_002));
+    assert_eq!(a.object().unwrap().metadata.resource_version.as_deref(), Some("1002"));
+    let b = storage.update(&row, &a.key, 1_002, &map("default", "a", "y")).await.unwrap();
+    let page = storage.list(&row, &ListQuery::default()).await.unwrap();
+    assert_eq!((page.revision, page.items[0].revision), (1_003, b.revision));
+    let before = WatchQuery { after: Some(7), ..WatchQuery::default() };
+    let gone = storage.watch(&row, &before).await.err().unwrap();
+    assert_eq!(gone.to_string(), "too old resource version: 7 (1001)");
+    let after = WatchQuery { after: Some(1_002), ..WatchQuery::default() };
+    let mut events = storage.watch(&row, &after).await.unwrap();
+    let event = events.next().await.unwrap().unwrap();
+    assert!(matches!(event, WatchEvent::Modified(stored) if stored.revision == 1_003));
+    assert_eq!(storage.delete(&row, &a.key, 1_003).await.unwrap().revision, 1_004);
+}
+
+#[tokio::test]
+async fn names_that_would_be_other_keys_are_not_there_and_not_made() {
+    let (storage, row) = storage();
+    storage.create(&row, &map("a", "b", "x")).await.unwrap();
+    for key in [
+        ObjectKey::new("", "a/b"),
+        ObjectKey::new("a/b", ""),
+        ObjectKey::cluster("b"),
+        ObjectKey::new("a", "../a/b"),
+    ] {
+        let found = storage.get(&row, &key).await;
+        assert!(matches!(found, Err(StorageError::NotFound(_))), "{key:?}");
+        let made = storage.create(&row, &map(&key.namespace, &key.name, "x")).await;
+        assert!(matches!(made, Err(StorageError::InvalidQuery(_))), "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_selected_name_is_found_alone() {
+    let (storage, row) = storage();
+    for name in ["a", "ab", "b"] {
+        storage.create(&row, &map("default", name, "x")).await.unwrap();
+        storage.create(&row, &map("other", name, "x")).await.unwrap();
+    }
+    let fields = |text| FieldSelector::parse(text).unwrap();
+    let mut query = ListQuery { fields: fields("metadata.name=a"), ..ListQuery::default() };
+    assert_eq!(storage.list(&row, &query).await.unwrap().items.len(), 2);
+    query.namespace = Some("default".into());
+    assert_eq!(names(&storage.list(&row, &query).await.unwrap()), ["a"]);
+    query.namespace = None;
+    query.fields = fields("metadata.namespace=other,metadata.name!=a");
+    assert_eq!(names(&storage.list(&row, &query).await.unwrap()), ["ab", "b"]);
+}
+
+#[tokio::test]
+async fn a_corrupt_object_is_an_error_with_its_key() {
+    let store = Arc::new(crate::store::memory::open(Arc::new(SystemClock)).unwrap());
+    let (storage, row) = (Storage::new(store.clone()), Resource::of(ConfigMaps));
+    let key = "/registry/core/configmaps/default/a";
+    store.put(key, "nonsense".into(), Precondition::Absent, None).await.unwrap();
+    let query = ListQuery { labels: LabelSelector::parse("app").unwrap(), ..ListQuery::default() };
+    let found = storage.get(&row, &ObjectKey::new("default", "a")).await.unwrap();
+    for error in [
+        found.json().map(drop).unwrap_err(),
+        found.object().map(drop).unwrap_err(),
+        storage.list(&row, &query).await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(&error, StorageError::Corrupt { key: named, .. } if named == key));
+    }
+}
+
+#[tokio::test]
+async fn expired_history_is_told_in_kubernetes_words() {
+    let store = Arc::new(crate::store::memory::open(Arc::new(SystemClock)).unwrap());
+    let (storage, row) = (Storage::new(store.clone()), Resource::of(ConfigMaps));
+    for name in ["a", "b", "c"] {
+        storage.create(&row, &map("default", name, "x")).await.unwrap();
+    }
+    let mut query = ListQuery { limit: Some(1), ..ListQuery::default() };
+    query.continue_token = storage.list(&row, &query).await.unwrap().continue_token;
+    storage.create(&row, &map("default", "d", "x")).await.unwrap();
+    store.compact(store.revision()).await.unwrap();
+    let error = storage.list(&row, &query).await.err().unwrap();
+    assert!(matches!(&error, StorageError::Expired(_)), "{error}");
+    assert!(error.to_string().starts_with("The provided continue parameter is too old"));
+    let query = ListQuery {
+        resource_version: Some(2),
+        resource_version_match: Some(ResourceVersionMatch::Exact),
+        ..ListQuery::default()
+    };
+    let error = storage.list(&row, &query).await.err().unwrap();
+    assert_eq!(error.to_string(), "The resourceVersion for the provided list is too old.");
+    let query = ListQuery { resource_version: Some(99), ..ListQuery::default() };
+    let error = storage.list(&row, &query).await.err().unwrap();
+    assert_eq!(error.to_string(), "Too large resource version: 99, current: 5");
+}
+
+#[tokio::test]
+async fn a_quiet_watch_gets_bookmarks_at_the_present_revision() {
+    let (storage, row) = storage();
+    let query = WatchQuery {
+        labels: LabelSelector::parse("app=web").unwrap(),
+        after: Some(storage.revision()),
+        ..WatchQuery::default()
+    };
+    let events = storage.watch(&row, &query).await.unwrap();
+    let period = std::time::Duration::from_millis(20);
+    let mut events = super::watch::bookmarked(storage.clone(), events, period);
+    storage.create(&row, &map("default", "a", "db")).await.unwrap();
+    let last = storage.create(&row, &map("default", "b", "db")).await.unwrap();
+    let event = events.next().await.unwrap().unwrap();
+    let WatchEvent::Bookmark { revision, initial_events_end } = event else {
+        panic!("no bookmark")
+    };
+    assert_eq!((revision, initial_events_end), (last.revision, false));
+    let made = storage.create(&row, &map("default", "c", "web")).await.unwrap();
+    let event = loop {
+        match events.next().await.unwrap().unwrap() {
+            WatchEvent::Bookmark { .. } => {}
+            event => break event,
+        }
+    };
+    assert!(matches!(event, WatchEvent::Added(stored) if stored.revision == made.revision));
+}

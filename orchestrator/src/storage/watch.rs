@@ -3,17 +3,18 @@
 //!
 //! An object that begins or ceases to match is added or deleted, so the
 //! version before is looked at too.
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::time::{Instant, Interval};
 
-use super::stored::check_fields;
-use super::{ListQuery, Storage, StorageError, Stored, prefix};
+use super::lens::Lens;
+use super::{ListQuery, Storage, StorageError, Stored};
 use crate::api::{FieldSelector, LabelSelector, Resource};
-use crate::store::{self, Event, Revision, Store};
+use crate::store::{self, Entry, Event};
 
-/// How often a quiet watch that asked for bookmarks gets one, as in Kubernetes.
+/// How often a watch that asked for bookmarks gets one, as in Kubernetes.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 /// What to watch.
@@ -53,13 +54,6 @@ pub enum WatchEvent {
 
 type Events = BoxStream<'static, Result<WatchEvent, StorageError>>;
 
-/// What a watch looks at.
-struct Lens {
-    resource: Arc<Resource>,
-    labels: LabelSelector,
-    fields: FieldSelector,
-}
-
 impl Storage {
     /// Follows the objects of a resource.
     pub async fn watch(
@@ -67,7 +61,8 @@ impl Storage {
         resource: &Resource,
         query: &WatchQuery,
     ) -> Result<Events, StorageError> {
-        check_fields(resource, &query.fields)?;
+        let namespace = query.namespace.as_deref();
+        let lens = Lens::new(resource, self.base, namespace, &query.labels, &query.fields)?;
         let announced = query.initial_events == Some(true);
         let initial = query.initial_events.unwrap_or(query.after.is_none());
         let (first, after): (Vec<Stored>, u64) = if initial {
@@ -83,71 +78,70 @@ impl Storage {
         } else {
             (Vec::new(), query.after.unwrap_or_else(|| self.revision()))
         };
-        let prefix = prefix(&resource.stored_as, query.namespace.as_deref());
-        let events = self.0.watch(&prefix, Revision(after)).await.map_err(watching)?;
-        let lens = Lens {
-            resource: Arc::new(resource.clone()),
-            labels: query.labels.clone(),
-            fields: query.fields.clone(),
-        };
+        let events = self.store.watch(&lens.prefix, self.at(after)).await;
+        let events = events.map_err(|error| self.watching(error, after))?;
         let first = stream::iter(first.into_iter().map(|stored| Ok(WatchEvent::Added(stored))));
         let end = announced
             .then_some(Ok(WatchEvent::Bookmark { revision: after, initial_events_end: true }));
+        let storage = self.clone();
         let live = events.filter_map(move |event| {
-            let event = event.map_err(watching).and_then(|event| lens.see(event));
+            let event = event
+                .map_err(|error| storage.watching(error, after))
+                .and_then(|event| lens.see(event, storage.base));
             std::future::ready(event.transpose())
         });
-        let live =
-            if query.bookmarks { bookmarked(self.0.clone(), live.boxed()) } else { live.boxed() };
+        let live = if query.bookmarks {
+            bookmarked(self.clone(), live.boxed(), BOOKMARKS)
+        } else {
+            live.boxed()
+        };
         Ok(first.chain(stream::iter(end)).chain(live).boxed())
+    }
+
+    fn watching(&self, error: store::Error, after: u64) -> StorageError {
+        match error {
+            store::Error::Compacted(at) => {
+                let oldest = self.base + at.0;
+                StorageError::Expired(format!("too old resource version: {after} ({oldest})"))
+            }
+            other => self.refused_query(other),
+        }
     }
 }
 
 impl Lens {
-    fn see(&self, event: Event) -> Result<Option<WatchEvent>, StorageError> {
-        let look = |entry| {
-            let stored = Stored::of(entry, &self.resource)?;
-            let seen = stored.matches(&self.resource, &self.labels, &self.fields)?;
-            Ok::<_, StorageError>(seen.then_some(stored))
-        };
-        let revision = event.revision.0;
-        let existed = event.previous.is_some();
-        let before = event.previous.map(look).transpose()?.flatten();
-        let now = event.entry.map(look).transpose()?.flatten();
+    fn see(&self, event: Event, base: u64) -> Result<Option<WatchEvent>, StorageError> {
+        let select = |entry: Option<Entry>| entry.map(|entry| self.select(entry)).transpose();
+        let revision = base + event.revision.0;
+        let before = select(event.previous)?.flatten();
+        let now = select(event.entry)?.flatten();
         Ok(match (before, now) {
-            (Some(_), Some(now)) if existed => Some(WatchEvent::Modified(now)),
-            (_, Some(now)) => Some(WatchEvent::Added(now)),
+            (Some(_), Some(now)) => Some(WatchEvent::Modified(now)),
+            (None, Some(now)) => Some(WatchEvent::Added(now)),
             (Some(before), None) => Some(WatchEvent::Deleted(before.at(revision))),
             (None, None) => None,
         })
     }
 }
 
-/// `events` with a bookmark whenever they have been quiet for a while.
-fn bookmarked(store: Arc<dyn Store>, events: Events) -> Events {
-    let state = (store, events);
-    let next = |(store, mut events): (Arc<dyn Store>, Events)| async move {
-        let revision = store.revision().0;
-        match tokio::time::timeout(BOOKMARKS, events.next()).await {
-            Ok(event) => event.map(|event| (event, (store, events))),
-            Err(_) => {
-                // Read before the wait: all up to it has been yielded.
-                let bookmark = WatchEvent::Bookmark { revision, initial_events_end: false };
-                Some((Ok(bookmark), (store, events)))
+/// `events` with a bookmark in every `period` in which they come to rest.
+pub(super) fn bookmarked(storage: Storage, events: Events, period: Duration) -> Events {
+    let ticks = tokio::time::interval_at(Instant::now() + period, period);
+    let state = (storage, events, ticks);
+    let next = |(storage, mut events, mut ticks): (Storage, Events, Interval)| async move {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event?,
+            _ = ticks.tick() => {
+                // All up to a revision that was read before is ready: if nothing is, all is told.
+                let revision = storage.revision();
+                match events.next().now_or_never() {
+                    Some(event) => event?,
+                    None => Ok(WatchEvent::Bookmark { revision, initial_events_end: false }),
+                }
             }
-        }
+        };
+        Some((event, (storage, events, ticks)))
     };
     stream::unfold(state, next).boxed()
-}
-
-fn watching(error: store::Error) -> StorageError {
-    match error {
-        store::Error::Compacted(at) => StorageError::Expired(format!(
-            "too old resource version: the history up to {at} is gone"
-        )),
-        store::Error::Future { wanted, current } => {
-            StorageError::Future { wanted: wanted.0, current: current.0 }
-        }
-        other => StorageError::Backend(other),
-    }
 }
