@@ -80,6 +80,16 @@ pub fn ip(errors: &mut FieldErrors, path: &FieldPath, text: &str) {
     errors.check(text.parse::<IpAddr>().is_ok(), || invalid(path, text, why));
 }
 
+/// An IP address and the length of a prefix.
+pub fn cidr(errors: &mut FieldErrors, path: &FieldPath, text: &str) {
+    let parsed = text.split_once('/').and_then(|(address, length)| {
+        let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+        length.parse::<u8>().ok().filter(|length| *length <= most)
+    });
+    let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+    errors.check(parsed.is_some(), || invalid(path, text, why));
+}
+
 /// A field that may not change after creation.
 pub fn immutable<T: PartialEq + Serialize>(
     errors: &mut FieldErrors,
@@ -209,17 +219,20 @@ pub fn selector_text(selector: &LabelSelector) -> String {
         return "<none>".into();
     }
     let exact = selector.match_labels.iter().flatten();
-    let mut parts: Vec<String> = exact.map(|(key, value)| format!("{key}={value}")).collect();
+    let mut parts: Vec<(&str, String)> =
+        exact.map(|(key, value)| (key.as_str(), format!("{key}={value}"))).collect();
     for requirement in selector.match_expressions.iter().flatten() {
         let mut values = requirement.values.clone().unwrap_or_default();
         values.sort();
-        let (key, values) = (&requirement.key, values.join(","));
-        parts.push(match requirement.operator.as_str() {
+        let (key, values) = (requirement.key.as_str(), values.join(","));
+        let text = match requirement.operator.as_str() {
             "In" => format!("{key} in ({values})"),
             "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.clone(),
+            "Exists" => key.to_owned(),
             _ => format!("!{key}"),
-        });
+        };
+        parts.push((key, text));
     }
-    parts.join(",")
+    parts.sort_by_key(|(key, _)| *key);
+    parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }

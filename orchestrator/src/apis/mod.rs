@@ -3,6 +3,7 @@
 //!
 //! [`builtin`] lists them in the order of discovery.
 
+pub mod apps;
 pub mod authentication;
 pub mod authorization;
 pub mod checks;
@@ -20,11 +21,15 @@ use crate::api::{Resource, ResourceTable};
 pub fn builtin() -> ResourceTable {
     ResourceTable::new([
         Resource::of(core::ConfigMaps),
+        Resource::of(events::CoreEvents),
         Resource::of(core::Namespaces),
         Resource::of(core::Nodes),
+        Resource::of(core::Pods),
         Resource::of(core::Secrets),
         Resource::of(core::ServiceAccounts),
-        Resource::of(events::CoreEvents),
+        Resource::of(core::Services),
+        Resource::of(apps::Deployments),
+        Resource::of(apps::ReplicaSets),
         Resource::computed(authentication::SelfSubjectReviews),
         Resource::computed(authorization::SelfSubjectAccessReviews),
         Resource::of(coordination::Leases),

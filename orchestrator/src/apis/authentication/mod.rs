@@ -1,4 +1,5 @@
-//! `authentication.k8s.io`
+//! The group `authentication.k8s.io`.
+
 mod self_subject_review;
 
 pub use self_subject_review::SelfSubjectReviews;

@@ -1,11 +1,10 @@
-//! `selfsubjectreviews.authentication.k8s.io`: tells callers who they are.
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use serde_json::json;
+//! `selfsubjectreviews.authentication.k8s.io`: who the server takes the caller for.
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, SelfSubjectReviewStatus, UserInfo};
 
 use crate::api::{ApiError, Authorizer, Computed, Object, Strategy, User};
 
-/// The `selfsubjectreviews` resource.
-#[derive(Debug, Clone, Copy)]
+/// The `selfsubjectreviews.authentication.k8s.io` resource.
+#[derive(Debug, Clone)]
 pub struct SelfSubjectReviews;
 
 impl Strategy for SelfSubjectReviews {
@@ -19,11 +18,43 @@ impl Computed for SelfSubjectReviews {
         user: &User,
         _: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
-        let mut info = json!({"username": user.name, "groups": user.groups});
-        if !user.uid.is_empty() {
-            info["uid"] = json!(user.uid);
-        }
-        object.body.insert("status".into(), json!({"userInfo": info}));
+        let mut review: SelfSubjectReview = object.decode()?;
+        let user_info = UserInfo {
+            username: Some(user.name.clone()),
+            uid: Some(user.uid.clone()).filter(|uid| !uid.is_empty()),
+            groups: Some(user.groups.clone()),
+            extra: None,
+        };
+        review.status = Some(SelfSubjectReviewStatus { user_info: Some(user_info) });
+        object.encode(&review)?;
         Ok(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::api::{Attributes, Authorizer, Decision, User};
+    use crate::apis::testing::{object, row};
+
+    struct Nobody;
+    impl Authorizer for Nobody {
+        fn authorize(&self, _: &User, _: &Attributes) -> Decision {
+            Decision::Deny(String::new())
+        }
+    }
+
+    #[test]
+    fn callers_learn_who_they_are() {
+        let review =
+            object("authentication.k8s.io/v1", "SelfSubjectReview", json!({"metadata": {}}));
+        let computed = row(&review).computed.clone().unwrap();
+        let user = User { name: "jane".into(), uid: String::new(), groups: vec!["dev".into()] };
+        let answer = computed.create(review, &user, &Nobody).unwrap();
+        assert_eq!(
+            answer.body["status"],
+            json!({"userInfo": {"username": "jane", "groups": ["dev"]}})
+        );
     }
 }

@@ -1,5 +1,7 @@
-//! `selfsubjectaccessreviews.authorization.k8s.io`: tells callers what they may do.
-use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+//! `selfsubjectaccessreviews.authorization.k8s.io`: whether the caller may do something.
+use k8s_openapi::api::authorization::v1::{
+    SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
 use serde_json::json;
 
 use crate::api::{
@@ -8,8 +10,8 @@ use crate::api::{
 };
 use crate::apis::checks::invalid;
 
-/// The `selfsubjectaccessreviews` resource.
-#[derive(Debug, Clone, Copy)]
+/// The `selfsubjectaccessreviews.authorization.k8s.io` resource.
+#[derive(Debug, Clone)]
 pub struct SelfSubjectAccessReviews;
 
 impl Strategy for SelfSubjectAccessReviews {
@@ -21,17 +23,21 @@ impl Strategy for SelfSubjectAccessReviews {
         _: Operation<'_, SelfSubjectAccessReview>,
     ) -> FieldErrors {
         let mut errors = FieldErrors::default();
-        let spec = &new.spec;
-        let one = spec.resource_attributes.is_some() != spec.non_resource_attributes.is_some();
-        errors.check(one, || {
-            let why =
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            invalid(
-                &FieldPath::new("spec").child("resourceAttributes"),
-                json!(spec.resource_attributes),
-                why,
-            )
-        });
+        let path = FieldPath::new("spec");
+        match (&new.spec.resource_attributes, &new.spec.non_resource_attributes) {
+            (Some(_), Some(attributes)) => {
+                let why = "cannot be specified in combination with resourceAttributes";
+                let path = path.child("nonResourceAttributes");
+                errors.push(invalid(&path, json!(attributes), why));
+            }
+            (None, None) => {
+                let why =
+                    "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                let path = path.child("resourceAttributes");
+                errors.push(invalid(&path, serde_json::Value::Null, why));
+            }
+            _ => {}
+        }
         errors
     }
 }
@@ -43,75 +49,94 @@ impl Computed for SelfSubjectAccessReviews {
         user: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
-        let review: SelfSubjectAccessReview = object.decode()?;
-        let text = |value: Option<String>| value.unwrap_or_default();
-        let attributes =
-            match (review.spec.resource_attributes, review.spec.non_resource_attributes) {
-                (Some(of), _) => Attributes {
-                    verb: text(of.verb),
-                    group: text(of.group),
-                    version: text(of.version),
-                    resource: text(of.resource),
-                    subresource: text(of.subresource),
-                    namespace: text(of.namespace),
-                    name: text(of.name),
-                    path: String::new(),
-                },
-                (None, of) => Attributes {
-                    verb: text(of.as_ref().and_then(|of| of.verb.clone())),
-                    path: text(of.and_then(|of| of.path)),
-                    ..Attributes::default()
-                },
-            };
-        let (allowed, reason) = match authorizer.authorize(user, &attributes) {
+        let mut review: SelfSubjectAccessReview = object.decode()?;
+        let errors = Strategy::validate(self, &review, Operation::Create);
+        if !errors.is_empty() {
+            return Err(ApiError::Invalid {
+                group: "authorization.k8s.io".into(),
+                kind: object.kind,
+                name: object.metadata.name.unwrap_or_default(),
+                errors,
+            });
+        }
+        let (allowed, reason) = match authorizer.authorize(user, &attributes(&review.spec)) {
             Decision::Allow => (true, String::new()),
             Decision::Deny(reason) => (false, reason),
         };
-        let mut status = json!({"allowed": allowed});
-        if !reason.is_empty() {
-            status["reason"] = json!(reason);
-        }
-        object.body.insert("status".into(), status);
+        review.status = Some(SubjectAccessReviewStatus {
+            allowed,
+            reason: Some(reason).filter(|reason| !reason.is_empty()),
+            ..SubjectAccessReviewStatus::default()
+        });
+        object.encode(&review)?;
         Ok(object)
     }
 }
 
+fn attributes(spec: &SelfSubjectAccessReviewSpec) -> Attributes {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    if let Some(of) = &spec.resource_attributes {
+        return Attributes {
+            verb: text(&of.verb),
+            group: text(&of.group),
+            version: text(&of.version),
+            resource: text(&of.resource),
+            subresource: text(&of.subresource),
+            namespace: text(&of.namespace),
+            name: text(&of.name),
+            path: String::new(),
+        };
+    }
+    let of = spec.non_resource_attributes.clone().unwrap_or_default();
+    Attributes { verb: text(&of.verb), path: text(&of.path), ..Attributes::default() }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::apis::testing::{create_errors, object};
+    use serde_json::json;
 
-    struct OnlyPods;
+    use crate::api::{Attributes, Authorizer, Decision, User};
+    use crate::apis::testing::{object, row};
 
-    impl Authorizer for OnlyPods {
+    struct Readers;
+    impl Authorizer for Readers {
         fn authorize(&self, _: &User, attributes: &Attributes) -> Decision {
-            if attributes.resource == "pods" {
-                Decision::Allow
-            } else {
-                Decision::Deny("no".into())
+            match attributes.verb.as_str() {
+                "get" => Decision::Allow,
+                verb => Decision::Deny(format!("cannot {verb} {}", attributes.resource)),
             }
         }
     }
 
-    #[test]
-    fn the_authorizer_decides() {
-        let review = |resource: &str| {
-            let spec = json!({"resourceAttributes": {"verb": "get", "resource": resource}});
-            let asked = object(
-                "authorization.k8s.io/v1",
-                "SelfSubjectAccessReview",
-                json!({"spec": spec, "metadata": {}}),
-            );
-            SelfSubjectAccessReviews.create(asked, &User::anonymous(), &OnlyPods).unwrap().body["status"].clone()
-        };
-        assert_eq!(review("pods"), json!({"allowed": true}));
-        assert_eq!(review("nodes"), json!({"allowed": false, "reason": "no"}));
+    fn ask(spec: serde_json::Value) -> Result<serde_json::Value, String> {
+        let review = json!({"metadata": {}, "spec": spec});
+        let review = object("authorization.k8s.io/v1", "SelfSubjectAccessReview", review);
+        let computed = row(&review).computed.clone().unwrap();
+        let answer = computed.create(review, &User::anonymous(), &Readers);
+        answer.map(|object| object.body["status"].clone()).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_review_of_nothing_is_refused() {
-        let nothing =
-            object("authorization.k8s.io/v1", "SelfSubjectAccessReview", json!({"spec": {}}));
-        assert!(create_errors(&nothing)[0].contains("exactly one of"));
+    fn the_authorizer_answers() {
+        let ask_for = |verb| ask(json!({"resourceAttributes": {"verb": verb, "resource": "pods"}}));
+        assert_eq!(ask_for("get").unwrap(), json!({"allowed": true}));
+        assert_eq!(
+            ask_for("delete").unwrap(),
+            json!({"allowed": false, "reason": "cannot delete pods"})
+        );
+        assert_eq!(
+            ask(json!({"nonResourceAttributes": {"verb": "get", "path": "/healthz"}})).unwrap(),
+            json!({"allowed": true})
+        );
+    }
+
+    #[test]
+    fn one_question_at_a_time() {
+        let error = ask(json!({})).unwrap_err();
+        assert!(
+            error.contains("exactly one of nonResourceAttributes or resourceAttributes"),
+            "{error}"
+        );
+        assert!(ask(json!({"resourceAttributes": {}, "nonResourceAttributes": {}})).is_err());
     }
 }

@@ -3,11 +3,16 @@
 mod config_map;
 mod namespace;
 mod node;
+mod pod;
+pub mod pod_template;
 mod secret;
+mod service;
 mod service_account;
 
 pub use config_map::ConfigMaps;
 pub use namespace::Namespaces;
 pub use node::Nodes;
+pub use pod::Pods;
 pub use secret::Secrets;
+pub use service::Services;
 pub use service_account::ServiceAccounts;

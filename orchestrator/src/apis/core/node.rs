@@ -9,7 +9,7 @@ use crate::api::{
     Column, FieldError, FieldErrors, FieldPath, Operation, SelectableField, Strategy, Subresource,
     age, names,
 };
-use crate::apis::checks::{canonical, forbidden, form, quantity, required, required_one_of};
+use crate::apis::checks::{canonical, cidr, forbidden, form, quantity, required, required_one_of};
 
 /// The labels that give a node its roles.
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
@@ -127,11 +127,8 @@ fn taints(errors: &mut FieldErrors, path: &FieldPath, taints: &[Taint]) {
 fn cidrs(errors: &mut FieldErrors, path: &FieldPath, one: Option<&str>, all: Option<&[String]>) {
     let all = all.unwrap_or_default();
     let at = path.child("podCIDRs");
-    for (i, cidr) in all.iter().enumerate() {
-        errors.check(is_cidr(cidr), || {
-            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            FieldError::Invalid(at.index(i), json!(cidr), why.into())
-        });
+    for (i, range) in all.iter().enumerate() {
+        cidr(errors, &at.index(i), range);
     }
     if let (Some(one), Some(first)) = (one, all.first()) {
         errors.check(one.is_empty() || one == first, || {
@@ -139,14 +136,6 @@ fn cidrs(errors: &mut FieldErrors, path: &FieldPath, one: Option<&str>, all: Opt
             FieldError::Invalid(at.index(0), json!(first), why.into())
         });
     }
-}
-
-/// Whether `text` is an address and the length of a prefix.
-pub fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    let Ok(address) = address.parse::<std::net::IpAddr>() else { return false };
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    length.parse::<u8>().is_ok_and(|length| length <= most)
 }
 
 fn amounts(errors: &mut FieldErrors, path: &FieldPath, all: Option<&BTreeMap<String, Quantity>>) {

@@ -1,4 +1,5 @@
-//! `networking.k8s.io`
+//! The group `networking.k8s.io`.
+
 mod ingress;
 
 pub use ingress::Ingresses;

@@ -1,0 +1,132 @@
+//! `pods`
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use serde_json::json;
+
+use super::pod_template::{requests_from_limits, spec_defaults};
+use crate::api::{Column, Operation, SelectableField, Strategy, Subresource, Verb};
+
+mod columns;
+mod quality;
+#[cfg(test)]
+mod tests;
+
+/// The `pods` resource.
+#[derive(Debug)]
+pub struct Pods;
+
+impl Strategy for Pods {
+    type Kind = Pod;
+
+    const SHORT_NAMES: &'static [&'static str] = &["po"];
+    const CATEGORIES: &'static [&'static str] = &["all"];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        Subresource::Status,
+        Subresource::Connect { name: "binding", kind: "Binding", verbs: &[Verb::Create] },
+        Subresource::Connect { name: "log", kind: "Pod", verbs: &[Verb::Get] },
+    ];
+    const COLUMNS: &'static [Column<Pod>] = &[
+        Column::new("Ready", "How many of its containers are ready", |pod, _| {
+            json!(columns::ready(pod))
+        }),
+        Column::new("Status", "What its containers are doing", |pod, _| {
+            json!(columns::summary(pod).status)
+        }),
+        Column::new(
+            "Restarts",
+            "How often its containers were restarted, and when last",
+            |pod, now| json!(columns::restarts(pod, now)),
+        ),
+        Column::new("IP", "Its address", |pod, _| json!(columns::address(pod))).wide(),
+        Column::new("Node", "The node it is bound to", |pod, _| {
+            json!(columns::or_none(spec(pod).and_then(|spec| spec.node_name.as_deref())))
+        })
+        .wide(),
+        Column::new("Nominated Node", "The node that makes room for it", |pod, _| {
+            json!(columns::or_none(status(pod).and_then(|s| s.nominated_node_name.as_deref())))
+        })
+        .wide(),
+        Column::new("Readiness Gates", "How many of its readiness gates hold", |pod, _| {
+            json!(columns::gates(pod))
+        })
+        .wide(),
+    ];
+    const SELECTABLE_FIELDS: &'static [SelectableField<Pod>] = &[
+        SelectableField { path: "spec.nodeName", value: |p| of_spec(p, |s| &s.node_name) },
+        SelectableField {
+            path: "spec.restartPolicy",
+            value: |p| of_spec(p, |s| &s.restart_policy),
+        },
+        SelectableField {
+            path: "spec.schedulerName",
+            value: |p| of_spec(p, |s| &s.scheduler_name),
+        },
+        SelectableField {
+            path: "spec.serviceAccountName",
+            value: |p| of_spec(p, |s| &s.service_account_name),
+        },
+        SelectableField {
+            path: "spec.hostNetwork",
+            value: |p| spec(p).and_then(|s| s.host_network).unwrap_or_default().to_string(),
+        },
+        SelectableField { path: "status.phase", value: |p| of_status(p, |s| &s.phase) },
+        SelectableField { path: "status.podIP", value: |p| of_status(p, |s| &s.pod_ip) },
+        SelectableField {
+            path: "status.nominatedNodeName",
+            value: |p| of_status(p, |s| &s.nominated_node_name),
+        },
+    ];
+    const HAS_GENERATION: bool = true;
+
+    fn default(&self, pod: &mut Pod) {
+        let Some(spec) = &mut pod.spec else { return };
+        spec.enable_service_links.get_or_insert(true);
+        spec_defaults(spec);
+        requests_from_limits(spec);
+        let quality = quality::class(spec);
+        let status = pod.status.get_or_insert_default();
+        status.qos_class.get_or_insert_with(|| quality.into());
+    }
+
+    fn prepare(&self, pod: &mut Pod, operation: Operation<'_, Pod>) {
+        if let Operation::Create = operation {
+            let phase = Some("Pending".into());
+            pod.status = Some(PodStatus { phase, ..PodStatus::default() });
+        }
+    }
+
+    fn grace_period(&self, pod: &Pod) -> u32 {
+        let seconds = spec(pod).and_then(|spec| spec.termination_grace_period_seconds);
+        // Kubernetes takes a negative period as the shortest one.
+        seconds.map_or(30, |seconds| if seconds < 0 { 1 } else { clamped(seconds) })
+    }
+
+    fn graceful_deletion(&self, pod: &Pod, requested: Option<u32>) -> u32 {
+        let bound =
+            spec(pod).is_some_and(|spec| spec.node_name.as_ref().is_some_and(|n| !n.is_empty()));
+        // Nothing runs that could use the time.
+        if !bound || columns::is_terminal(pod) {
+            return 0;
+        }
+        requested.unwrap_or_else(|| self.grace_period(pod))
+    }
+}
+
+fn clamped(seconds: i64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+fn spec(pod: &Pod) -> Option<&PodSpec> {
+    pod.spec.as_ref()
+}
+
+fn status(pod: &Pod) -> Option<&PodStatus> {
+    pod.status.as_ref()
+}
+
+fn of_spec(pod: &Pod, field: fn(&PodSpec) -> &Option<String>) -> String {
+    spec(pod).and_then(|spec| field(spec).clone()).unwrap_or_default()
+}
+
+fn of_status(pod: &Pod, field: fn(&PodStatus) -> &Option<String>) -> String {
+    status(pod).and_then(|status| field(status).clone()).unwrap_or_default()
+}
