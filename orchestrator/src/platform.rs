@@ -73,6 +73,111 @@ pub async fn stop_signal() -> io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
+/// Whether files can be swapped by links here; Windows asks for a privilege.
+pub const LINKS: bool = cfg!(unix);
+
+/// Makes `link` point to `target`, a path relative to the link's folder.
+#[cfg(unix)]
+pub fn link(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Fails: see [`LINKS`].
+#[cfg(not(unix))]
+pub fn link(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Sets the permission bits of a file; Windows has none.
+#[cfg(unix)]
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Sets the permission bits of a file; Windows has none.
+#[cfg(not(unix))]
+pub fn set_mode(_: &Path, _: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Bytes of memory of this machine, or fewer if its cgroup says so; `None` where nobody tells.
+pub fn total_memory() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let machine = line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10;
+        let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+        let limit = limit.and_then(|text| text.trim().parse::<u64>().ok());
+        Some(limit.map_or(machine, |limit| limit.min(machine)))
+    }
+    #[cfg(target_os = "macos")]
+    {
+        output("sysctl", &["-n", "hw.memsize"])?.parse().ok()
+    }
+    #[cfg(windows)]
+    {
+        let query = "(Get-CimInstance Win32_ComputerSystem).TotalPhysicalMemory";
+        output("powershell", &["-NoProfile", "-Command", query])?.parse().ok()
+    }
+}
+
+/// Bytes of the file system that `path` lies on; `None` where nobody tells.
+#[cfg(unix)]
+pub fn disk_size(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes of the file system that `path` lies on; `None` where nobody tells.
+#[cfg(not(unix))]
+pub fn disk_size(_: &Path) -> Option<u64> {
+    None
+}
+
+/// The name of this machine, as its owner wrote it.
+pub fn host_name() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    #[cfg(not(target_os = "linux"))]
+    let name = output("hostname", &[]);
+    name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The version of the kernel; empty where nobody tells.
+pub fn kernel_version() -> String {
+    #[cfg(target_os = "linux")]
+    let version = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    #[cfg(target_os = "macos")]
+    let version = output("uname", &["-r"]);
+    #[cfg(windows)]
+    let version: Option<String> = None;
+    version.map(|version| version.trim().to_owned()).unwrap_or_default()
+}
+
+/// The name and version of the operating system, for people.
+pub fn os_image() -> String {
+    #[cfg(target_os = "linux")]
+    {
+        let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        std::env::consts::OS.to_owned()
+    }
+}
+
+/// What a short command prints; `None` if it fails.
+#[cfg(not(target_os = "linux"))]
+fn output(command: &str, arguments: &[&str]) -> Option<String> {
+    let done = std::process::Command::new(command).args(arguments).output().ok()?;
+    let text = String::from_utf8(done.stdout).ok()?;
+    (done.status.success()).then(|| text.trim().to_owned())
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

@@ -1,0 +1,118 @@
+//! Whether the node takes a Pod that was bound to it.
+//!
+//! The scheduler has looked already; but bindings can be made by anyone, and a
+//! node must not take what it cannot carry.
+use std::collections::HashMap;
+
+use k8s_openapi::api::core::v1::PodSpec;
+
+use super::resources::{self, Amount};
+
+/// Why the node does not take a Pod: reason and message of its status.
+pub(super) type Rejection = (&'static str, String);
+
+/// What the Pods of the node hold, by uid.
+pub(super) struct Reservations {
+    capacity: Amount,
+    pods: usize,
+    held: HashMap<String, Amount>,
+    sum: Amount,
+}
+
+impl Reservations {
+    /// None yet, of a node with room for so much and so many Pods.
+    pub fn new(capacity: Amount, pods: usize) -> Self {
+        Self { capacity, pods, held: HashMap::new(), sum: Amount::default() }
+    }
+
+    /// Holds what a Pod asks for, or says why it cannot.
+    pub fn reserve(&mut self, uid: &str, spec: &PodSpec) -> Result<(), Rejection> {
+        if self.held.contains_key(uid) {
+            return Ok(());
+        }
+        if spec.host_network == Some(true) {
+            let message = "hostNetwork is not possible: Pods have their own network in user space";
+            return Err(("HostNetworkUnsupported", message.to_owned()));
+        }
+        let wanted = resources::requested(spec)
+            .map_err(|error| ("UnexpectedAdmissionError", error.to_string()))?;
+        let (used, all) = (self.sum, self.capacity);
+        self.check("pods", 1, self.held.len() as i64, self.pods as i64, "OutOfpods")?;
+        self.check("cpu", wanted.cpu, used.cpu, all.cpu, "OutOfcpu")?;
+        self.check("memory", wanted.memory, used.memory, all.memory, "OutOfmemory")?;
+        self.sum = Amount { cpu: used.cpu + wanted.cpu, memory: used.memory + wanted.memory };
+        self.held.insert(uid.to_owned(), wanted);
+        Ok(())
+    }
+
+    /// Gives back what a Pod held.
+    pub fn release(&mut self, uid: &str) {
+        if let Some(amount) = self.held.remove(uid) {
+            self.sum.cpu -= amount.cpu;
+            self.sum.memory -= amount.memory;
+        }
+    }
+
+    fn check(
+        &self,
+        what: &str,
+        wanted: i64,
+        used: i64,
+        all: i64,
+        reason: &'static str,
+    ) -> Result<(), Rejection> {
+        if wanted == 0 || used.saturating_add(wanted) <= all {
+            return Ok(());
+        }
+        let message = format!(
+            "Node didn't have enough resource: {what}, requested: {wanted}, used: {used}, capacity: {all}"
+        );
+        Err((reason, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(cpu: &str) -> PodSpec {
+        let container = json!({"name": "c", "resources": {"requests": {"cpu": cpu}}});
+        serde_json::from_value(json!({"containers": [container]})).unwrap()
+    }
+
+    fn node() -> Reservations {
+        Reservations::new(Amount { cpu: 1000, memory: 1 << 30 }, 3)
+    }
+
+    #[test]
+    fn a_pod_that_does_not_fit_is_told_why() {
+        let mut node = node();
+        node.reserve("a", &spec("900m")).unwrap();
+        let (reason, message) = node.reserve("b", &spec("200m")).unwrap_err();
+        assert_eq!(reason, "OutOfcpu");
+        assert_eq!(
+            message,
+            "Node didn't have enough resource: cpu, requested: 200, used: 900, capacity: 1000"
+        );
+        node.release("a");
+        node.reserve("b", &spec("200m")).unwrap();
+    }
+
+    #[test]
+    fn a_pod_holds_once_and_only_so_many_fit() {
+        let mut node = node();
+        for uid in ["a", "a", "b", "c"] {
+            node.reserve(uid, &spec("0")).unwrap();
+        }
+        assert_eq!(node.reserve("d", &spec("0")).unwrap_err().0, "OutOfpods");
+    }
+
+    #[test]
+    fn the_network_of_the_host_is_refused() {
+        let mut spec = spec("0");
+        spec.host_network = Some(true);
+        assert_eq!(node().reserve("a", &spec).unwrap_err().0, "HostNetworkUnsupported");
+    }
+}

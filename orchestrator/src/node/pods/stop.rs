@@ -1,0 +1,156 @@
+//! Stops the containers of a Pod: no traffic any more, hooks, then the guests.
+//!
+//! A Pod that is deleted goes on serving until no EndpointSlice names it as
+//! ready, so that a request on its way still finds it. Containers are stopped
+//! at once, sidecars after them and the last one first.
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use shim::cri::Id;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::plan::is_sidecar;
+use super::worker::{Worker, container_of};
+use crate::node::Node;
+use crate::node::probes::{HttpGet, http_get};
+
+/// How long endpoints may take to forget a Pod before it stops regardless: long
+/// for a controller, short for who waits.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Grace where nobody says another, as in Kubernetes.
+const GRACE: i64 = 30;
+
+impl Worker {
+    /// Stops every container within the Pod's grace period.
+    pub(super) async fn stop_all(&mut self) {
+        let begun = Instant::now();
+        self.observe();
+        self.probes.keep_readiness();
+        if self.containers.running().next().is_none() {
+            return;
+        }
+        self.drain(begun).await;
+        let pod = Arc::clone(&self.pod);
+        let Some(spec) = &pod.spec else { return };
+        let running: Vec<_> =
+            self.containers.running().map(|(name, a)| (name.to_owned(), a.id.clone())).collect();
+        let is_late = |name: &str| {
+            spec.init_containers.iter().flatten().any(|i| i.name == name && is_sidecar(i))
+        };
+        let main = running.iter().filter(|(name, _)| !is_late(name)).cloned().collect();
+        self.stop(spec, main, begun).await;
+        for init in spec.init_containers.iter().flatten().rev().filter(|init| is_sidecar(init)) {
+            let one = running.iter().filter(|(name, _)| *name == init.name).cloned().collect();
+            self.stop(spec, one, begun).await;
+        }
+        self.observe();
+    }
+
+    /// Stops a running container that is to be started again.
+    pub(super) fn restart(&mut self, id: Id) {
+        let grace = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        let grace = Duration::from_secs(grace.unwrap_or(GRACE).max(0).unsigned_abs());
+        let node = Arc::clone(&self.node);
+        self.tasks.spawn(async move { stop(&node, &id, grace).await });
+    }
+
+    /// Waits until nothing sends traffic to the Pod.
+    async fn drain(&mut self, begun: Instant) {
+        if self.pod.metadata.deletion_timestamp.is_none() {
+            return;
+        }
+        let Some(ip) = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip) else { return };
+        let _listed = self.node.draining.enter(ip, Arc::clone(&self.inbox.wake));
+        while self.node.is_routed(self.namespace(), ip) {
+            let limit = begun + DRAIN.min(self.grace() / 2);
+            tokio::select! {
+                () = tokio::time::sleep_until(limit) => {
+                    debug!(namespace = self.namespace(), name = self.name(), "endpoints still name a pod that stops");
+                    return;
+                }
+                () = self.inbox.wake.notified() => {}
+            }
+            self.look();
+        }
+    }
+
+    async fn stop(&mut self, spec: &PodSpec, list: Vec<(String, String)>, begun: Instant) {
+        if list.is_empty() {
+            return;
+        }
+        let mut until = begun + self.grace();
+        let mut stops = JoinSet::new();
+        for (name, id) in &list {
+            let message = format!("Stopping container {name}");
+            self.node.recorder.normal(self.about_container(name), "Killing", message);
+            let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
+            let (node, container) = (Arc::clone(&self.node), container_of(spec, name).cloned());
+            let id = Id(id.clone());
+            stops.spawn(async move {
+                if let (Some(container), Some(ip)) = (container, ip) {
+                    before_stop(&node, &container, ip, until).await;
+                }
+                stop(&node, &id, until.saturating_duration_since(Instant::now())).await;
+            });
+        }
+        loop {
+            tokio::select! {
+                done = stops.join_next() => if done.is_none() { break },
+                () = self.inbox.wake.notified() => {
+                    self.look();
+                    let sooner = begun + self.grace();
+                    if sooner < until {
+                        until = sooner;
+                        for (_, id) in &list {
+                            let (node, id) = (Arc::clone(&self.node), Id(id.clone()));
+                            let left = until.saturating_duration_since(Instant::now());
+                            stops.spawn(async move { stop(&node, &id, left).await });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long the Pod may take, by what is known of its deletion now.
+    fn grace(&self) -> Duration {
+        let wished = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        let seconds = match self.pod.metadata.deletion_grace_period_seconds {
+            Some(seconds) => seconds,
+            // Removed by force: nobody waits for it.
+            None if self.gone => 0,
+            None => wished.unwrap_or(GRACE),
+        };
+        Duration::from_secs(seconds.max(0).unsigned_abs())
+    }
+}
+
+async fn stop(node: &Node, id: &Id, grace: Duration) {
+    if let Err(error) = node.runtime.stop_container(id, grace).await {
+        warn!(id = id.0, error = &error as &dyn std::error::Error, "container not stopped");
+    }
+}
+
+/// Runs a container's `preStop` hook, for as long as its grace lasts.
+async fn before_stop(node: &Node, container: &Container, ip: IpAddr, until: Instant) {
+    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+    let Some(hook) = hook else { return };
+    let ports = container.ports.as_deref().unwrap_or_default();
+    let run = async {
+        if let Some(sleep) = &hook.sleep {
+            tokio::time::sleep(Duration::from_secs(sleep.seconds.max(0).unsigned_abs())).await;
+            Ok(())
+        } else if let Some(action) = &hook.http_get {
+            http_get(&*node.dialer, HttpGet::of(action, ports, ip)?).await
+        } else {
+            Err("only httpGet and sleep hooks are supported for Wasm".to_owned())
+        }
+    };
+    if let Ok(Err(why)) = tokio::time::timeout_at(until, run).await {
+        warn!(container = container.name, why, "preStop hook failed");
+    }
+}

@@ -1,0 +1,104 @@
+//! How probes and hooks reach a Pod: through the pod network, never a socket.
+use std::net::{IpAddr, SocketAddr};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use k8s_openapi::api::core::v1::{ContainerPort, HTTPGetAction};
+use shim::network::{Body, ConnectError, Peer, Refused, Request, Switch};
+
+/// Bytes of an answer that are read before the rest is dropped, as in the kubelet.
+const MAX_BODY: usize = 10 << 10;
+
+/// What a probe got back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probed {
+    /// The status of the answer.
+    pub status: StatusCode,
+}
+
+/// Reaches Pods from their node.
+#[async_trait]
+pub trait Dialer: Send + Sync + 'static {
+    /// Sends a request and reads the answer to its end; otherwise why not, in words.
+    async fn request(&self, to: SocketAddr, request: Request) -> Result<Probed, String>;
+    /// Whether a connection comes about; otherwise why not, in words.
+    async fn connect(&self, to: SocketAddr) -> Result<(), String>;
+}
+
+#[async_trait]
+impl Dialer for Switch {
+    async fn request(&self, to: SocketAddr, request: Request) -> Result<Probed, String> {
+        let peer = Peer { source: SocketAddr::new(self.node_ip(), 0) };
+        let answer = Self::request(self, to, request, peer).await;
+        let answer = answer.map_err(|Refused { reason, .. }| {
+            format!("dial tcp {to}: connect: connection refused ({reason:?})")
+        })?;
+        let (head, body) = answer.into_parts();
+        // A longer answer is as good as a whole one: only its status counts.
+        drop(Limited::new(body, MAX_BODY).collect().await);
+        Ok(Probed { status: head.status })
+    }
+
+    async fn connect(&self, to: SocketAddr) -> Result<(), String> {
+        match self.dial(to).await {
+            Ok(_) => Ok(()),
+            Err(ConnectError::Refused(_)) => {
+                Err(format!("dial tcp {to}: connect: connection refused"))
+            }
+            Err(error) => Err(format!("dial tcp {to}: {error}")),
+        }
+    }
+}
+
+/// A request that a probe or a hook makes.
+pub(in crate::node) struct HttpGet {
+    to: SocketAddr,
+    url: String,
+    request: Request,
+}
+
+impl HttpGet {
+    /// The request that an `httpGet` describes, to a Pod at `ip`.
+    pub fn of(action: &HTTPGetAction, ports: &[ContainerPort], ip: IpAddr) -> Result<Self, String> {
+        if action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")) {
+            return Err("https is not served inside a Wasm sandbox; use scheme HTTP".to_owned());
+        }
+        let to = SocketAddr::new(
+            super::host(action.host.as_deref(), ip)?,
+            super::port(&action.port, ports)?,
+        );
+        let path = action.path.as_deref().unwrap_or("/");
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let url = format!("http://{to}{slash}{path}");
+        let uri: Uri = url.parse().map_err(|error| format!("{url:?} is no URL: {error}"))?;
+        let mut request =
+            Request::new(Body::new(Empty::<Bytes>::new().map_err(|never| match never {})));
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(http::header::HOST, HeaderValue::try_from(to.to_string()).map_err(text)?);
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_static("kube-probe/1.36"));
+        headers.insert(http::header::ACCEPT, HeaderValue::from_static("*/*"));
+        for header in action.http_headers.iter().flatten() {
+            let name = HeaderName::try_from(header.name.as_str()).map_err(text)?;
+            headers.insert(name, HeaderValue::try_from(header.value.as_str()).map_err(text)?);
+        }
+        Ok(Self { to, url, request })
+    }
+}
+
+/// Makes the request; every status from 200 up to 399 is good.
+pub(in crate::node) async fn http_get(dialer: &dyn Dialer, get: HttpGet) -> Result<(), String> {
+    let HttpGet { to, url, request } = get;
+    let Probed { status } =
+        dialer.request(to, request).await.map_err(|why| format!("Get {url:?}: {why}"))?;
+    if status.is_success() || status.is_redirection() {
+        return Ok(());
+    }
+    Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

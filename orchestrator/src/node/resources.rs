@@ -1,0 +1,246 @@
+//! Requests and limits of a container, in the runtime's terms.
+//!
+//! The arithmetic is the kubelet's: a limit is a quota per period of 100 ms,
+//! a request a weight of which one CPU has 1024. What Podium adds is said by
+//! annotations, as the Kubernetes API has no field for it.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource;
+use shim::cri::LinuxContainerResources;
+
+use crate::client::{Quantity, QuantityError};
+
+/// Length of a CPU period, as the kubelet sets it.
+const PERIOD: Duration = Duration::from_millis(100);
+/// The smallest quota that Linux' scheduler takes, which users of Kubernetes know.
+const LEAST_QUOTA: Duration = Duration::from_millis(1);
+/// The weight of one CPU.
+const SHARES_PER_CPU: u64 = 1024;
+/// The smallest weight.
+const LEAST_SHARES: u64 = 2;
+/// Annotation of the fuel of one container; its name follows a dot.
+const FUEL: &str = "podium.dev/fuel";
+/// Annotation of the requests a function handles at once.
+const CONCURRENCY: &str = "podium.dev/concurrency";
+/// Annotation of the time one request may take.
+const REQUEST_TIMEOUT: &str = "podium.dev/request-timeout";
+
+/// A limit or annotation that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResourceError {
+    /// A quantity does not parse.
+    #[error("{field} is no quantity: {text:?}")]
+    Quantity {
+        /// Which.
+        field: String,
+        /// Its value.
+        text: String,
+        /// Why.
+        #[source]
+        source: QuantityError,
+    },
+    /// An annotation does not parse.
+    #[error("annotation {name} must be {wanted}, not {text:?}")]
+    Annotation {
+        /// Which.
+        name: String,
+        /// What it has to be.
+        wanted: &'static str,
+        /// Its value.
+        text: String,
+    },
+}
+
+/// What annotations say about a function.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Serving {
+    /// Requests at once.
+    pub concurrency: Option<usize>,
+    /// Time of one.
+    pub request_timeout: Option<Duration>,
+}
+
+/// CPU and memory, as thousandths of a CPU and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    /// Thousandths of a CPU.
+    pub cpu: i64,
+    /// Bytes.
+    pub memory: i64,
+}
+
+/// The limits of a container for the runtime.
+pub(super) fn of(
+    container: &Container,
+    annotations: &BTreeMap<String, String>,
+) -> Result<LinuxContainerResources, ResourceError> {
+    let wanted = container.resources.as_ref();
+    let limit = |name| read(wanted.and_then(|r| r.limits.as_ref()), "limits", name);
+    let request = |name| read(wanted.and_then(|r| r.requests.as_ref()), "requests", name);
+    let cpu_limit = limit("cpu")?.map(Quantity::milli_value).filter(|milli| *milli > 0);
+    let cpu_request = request("cpu")?.map(Quantity::milli_value).or(cpu_limit).unwrap_or(0);
+    let memory = limit("memory")?.map(Quantity::value).filter(|bytes| *bytes > 0);
+    Ok(LinuxContainerResources {
+        cpu_period: PERIOD,
+        cpu_quota: cpu_limit.map(|milli| {
+            let quota = Duration::from_micros(milli.unsigned_abs().saturating_mul(100));
+            quota.max(LEAST_QUOTA)
+        }),
+        cpu_shares: (cpu_request.max(0).unsigned_abs().saturating_mul(SHARES_PER_CPU) / 1000)
+            .max(LEAST_SHARES),
+        memory_limit: memory.map(i64::unsigned_abs),
+        fuel: annotation(
+            annotations,
+            &format!("{FUEL}.{}", container.name),
+            "a whole number",
+            |t| t.parse().ok().filter(|fuel| *fuel > 0),
+        )?,
+    })
+}
+
+/// What annotations say about the functions of a Pod.
+pub(super) fn serving(annotations: &BTreeMap<String, String>) -> Result<Serving, ResourceError> {
+    Ok(Serving {
+        concurrency: annotation(annotations, CONCURRENCY, "a whole number above 0", |text| {
+            text.parse().ok().filter(|n| *n > 0)
+        })?,
+        request_timeout: annotation(
+            annotations,
+            REQUEST_TIMEOUT,
+            "a duration such as 500ms, 30s or 2m",
+            duration,
+        )?,
+    })
+}
+
+/// What a Pod asks of its node: the sum of its containers, or its largest init container.
+pub(super) fn requested(spec: &PodSpec) -> Result<Amount, ResourceError> {
+    let mut sum = Amount::default();
+    for container in &spec.containers {
+        let amount = request(container.resources.as_ref())?;
+        sum = Amount { cpu: sum.cpu + amount.cpu, memory: sum.memory + amount.memory };
+    }
+    for init in spec.init_containers.iter().flatten() {
+        let amount = request(init.resources.as_ref())?;
+        if init.restart_policy.as_deref() == Some("Always") {
+            sum = Amount { cpu: sum.cpu + amount.cpu, memory: sum.memory + amount.memory };
+        } else {
+            sum = Amount { cpu: sum.cpu.max(amount.cpu), memory: sum.memory.max(amount.memory) };
+        }
+    }
+    Ok(sum)
+}
+
+/// One quantity of a list of resources.
+pub(super) fn read(
+    list: Option<&BTreeMap<String, resource::Quantity>>,
+    field: &str,
+    name: &str,
+) -> Result<Option<Quantity>, ResourceError> {
+    let Some(text) = list.and_then(|list| list.get(name)) else { return Ok(None) };
+    Quantity::parse(&text.0).map(Some).map_err(|source| ResourceError::Quantity {
+        field: format!("resources.{field}.{name}"),
+        text: text.0.clone(),
+        source,
+    })
+}
+
+fn request(wanted: Option<&ResourceRequirements>) -> Result<Amount, ResourceError> {
+    let list = wanted.and_then(|r| r.requests.as_ref());
+    Ok(Amount {
+        cpu: read(list, "requests", "cpu")?.map_or(0, Quantity::milli_value),
+        memory: read(list, "requests", "memory")?.map_or(0, Quantity::value),
+    })
+}
+
+fn annotation<T>(
+    annotations: &BTreeMap<String, String>,
+    name: &str,
+    wanted: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, ResourceError> {
+    let Some(text) = annotations.get(name) else { return Ok(None) };
+    let wrong = || ResourceError::Annotation { name: name.to_owned(), wanted, text: text.clone() };
+    parse(text).map(Some).ok_or_else(wrong)
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number: u64 = number.parse().ok().filter(|n| *n > 0)?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn container(resources: serde_json::Value) -> Container {
+        serde_json::from_value(json!({"name": "web", "resources": resources})).unwrap()
+    }
+
+    fn limits(resources: serde_json::Value) -> LinuxContainerResources {
+        of(&container(resources), &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn a_cpu_limit_is_a_quota_per_100_ms() {
+        let quota = |cpu: &str| limits(json!({"limits": {"cpu": cpu}})).cpu_quota;
+        assert_eq!(quota("250m"), Some(Duration::from_millis(25)));
+        assert_eq!(quota("2"), Some(Duration::from_millis(200)));
+        assert_eq!(quota("1m"), Some(Duration::from_millis(1)));
+        assert_eq!(limits(json!({})).cpu_quota, None);
+    }
+
+    #[test]
+    fn shares_follow_the_request_then_the_limit() {
+        let shares = |resources| limits(resources).cpu_shares;
+        assert_eq!(shares(json!({"requests": {"cpu": "500m"}, "limits": {"cpu": "2"}})), 512);
+        assert_eq!(shares(json!({"limits": {"cpu": "2"}})), 2048);
+        assert_eq!(shares(json!({})), 2);
+    }
+
+    #[test]
+    fn memory_and_fuel_are_limited_as_written() {
+        let annotations = BTreeMap::from([("podium.dev/fuel.web".to_owned(), "1000".to_owned())]);
+        let limits = of(&container(json!({"limits": {"memory": "64Mi"}})), &annotations).unwrap();
+        assert_eq!((limits.memory_limit, limits.fuel), (Some(64 << 20), Some(1000)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let wrong = |name: &str, text: &str| {
+            let annotations = BTreeMap::from([(name.to_owned(), text.to_owned())]);
+            let error = of(&container(json!({})), &annotations).err();
+            error.or_else(|| serving(&annotations).err()).unwrap().to_string()
+        };
+        assert_eq!(
+            wrong("podium.dev/fuel.web", "much"),
+            "annotation podium.dev/fuel.web must be a whole number, not \"much\""
+        );
+        assert!(wrong("podium.dev/concurrency", "0").contains("above 0"));
+        assert!(wrong("podium.dev/request-timeout", "soon").contains("30s"));
+        let error = of(&container(json!({"limits": {"cpu": "lots"}})), &BTreeMap::new());
+        assert_eq!(error.unwrap_err().to_string(), "resources.limits.cpu is no quantity: \"lots\"");
+    }
+
+    #[test]
+    fn a_pod_requests_its_containers_or_its_largest_init_container() {
+        let spec = serde_json::from_value(json!({
+            "initContainers": [{"name": "i", "resources": {"requests": {"cpu": "300m"}}}],
+            "containers": [
+                {"name": "a", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}},
+                {"name": "b", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}},
+            ],
+        }));
+        assert_eq!(requested(&spec.unwrap()).unwrap(), Amount { cpu: 300, memory: 2 << 20 });
+    }
+}

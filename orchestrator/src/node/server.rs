@@ -1,0 +1,210 @@
+//! The node's own HTTP API, with the kubelet's paths.
+//!
+//! The API server asks it for what only the node knows, foremost logs.
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use serde::Deserialize;
+use serde_json::json;
+use shim::cri::{ContainerState, Id};
+use shim::logs;
+use tokio_util::sync::CancellationToken;
+
+use super::Node;
+use super::pods::{Pods, log_folder, log_path};
+use crate::client::ObjectKey;
+
+/// Prefix of container ids in the API.
+const SCHEME: &str = "podium://";
+/// How often a follower asks whether the container has ended, beside the events.
+const ENDED: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+struct Shared {
+    node: Arc<Node>,
+    pods: Arc<Pods>,
+}
+
+/// The routes.
+pub(super) fn router(node: Arc<Node>, pods: Arc<Pods>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/pods", get(list_pods))
+        .route("/stats/summary", get(summary))
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .with_state(Shared { node, pods })
+}
+
+/// The options of a log request, in the words of `PodLogOptions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LogQuery {
+    follow: bool,
+    previous: bool,
+    timestamps: bool,
+    tail_lines: Option<u64>,
+    since_seconds: Option<u64>,
+    since_time: Option<jiff::Timestamp>,
+    limit_bytes: Option<u64>,
+}
+
+async fn list_pods(State(shared): State<Shared>) -> Response {
+    let pods = shared.pods.list();
+    Json(json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods}))
+        .into_response()
+}
+
+async fn container_logs(
+    State(Shared { node, pods }): State<Shared>,
+    Path((namespace, name, container)): Path<(String, String, String)>,
+    Query(query): Query<LogQuery>,
+) -> Response {
+    let pod = node.pods.get(&ObjectKey::new(&namespace, &name));
+    let Some(pod) = pod.filter(|pod| pods.holds(pod)) else {
+        return refusal(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
+    };
+    let (attempt, id) = match attempt(&pod, &container, query.previous) {
+        Ok(found) => found,
+        Err(why) => return refusal(StatusCode::BAD_REQUEST, why),
+    };
+    let path = log_folder(&node.config.data_dir, &pod).join(log_path(&container, attempt));
+    let ended = CancellationToken::new();
+    let since = query.since_time.map(SystemTime::from).or_else(|| {
+        let now = SystemTime::from(node.clock.now());
+        now.checked_sub(Duration::from_secs(query.since_seconds?))
+    });
+    let options = logs::Options {
+        follow: query.follow,
+        ended: ended.clone(),
+        tail_lines: query.tail_lines,
+        since,
+        limit_bytes: query.limit_bytes,
+        timestamps: query.timestamps,
+        stream: None,
+    };
+    let text = match logs::read(&path, options).await {
+        Ok(text) => text,
+        Err(error) => return refusal(StatusCode::NOT_FOUND, error.to_string()),
+    };
+    if !query.follow {
+        return body(text);
+    }
+    // Ends the follower; it is polled beside it and yields nothing itself.
+    let watching = stream::once(async move {
+        until_ended(&node, &id).await;
+        ended.cancel();
+    });
+    let silent = watching.filter_map(|()| std::future::ready(None));
+    body(stream::select(text, silent))
+}
+
+fn body(text: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Response {
+    let headers = [(http::header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (headers, axum::body::Body::from_stream(text)).into_response()
+}
+
+fn refusal(status: StatusCode, why: String) -> Response {
+    (status, why).into_response()
+}
+
+/// Which attempt of a container is asked for: its number and the runtime's id.
+fn attempt(pod: &Pod, container: &str, previous: bool) -> Result<(u32, Id), String> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let status = pod.status.as_ref();
+    let all = status.into_iter().flat_map(|status| {
+        let inits = status.init_container_statuses.iter().flatten();
+        inits.chain(status.container_statuses.iter().flatten())
+    });
+    let Some(status) = all.into_iter().find(|status| status.name == container) else {
+        return Err(format!("container {container:?} in pod {name:?} is not available"));
+    };
+    let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let count = u32::try_from(status.restart_count).unwrap_or_default();
+    if previous {
+        let last = last.ok_or_else(|| {
+            format!("previous terminated container {container:?} in pod {name:?} not found")
+        })?;
+        // While one waits to be started again, the count is still that of the last.
+        let number = if waiting.is_some() { count } else { count.saturating_sub(1) };
+        return Ok((number, id(last.container_id.as_deref())));
+    }
+    if let Some(waiting) = waiting
+        && status.container_id.is_none()
+    {
+        let reason = waiting.reason.as_deref().unwrap_or("ContainerCreating");
+        return Err(format!(
+            "container {container:?} in pod {name:?} is waiting to start: {reason}"
+        ));
+    }
+    Ok((count, current_id(status)))
+}
+
+fn current_id(status: &ContainerStatus) -> Id {
+    id(status.container_id.as_deref())
+}
+
+fn id(text: Option<&str>) -> Id {
+    let text = text.unwrap_or_default();
+    Id(text.strip_prefix(SCHEME).unwrap_or(text).to_owned())
+}
+
+/// Waits until a container does not run any more.
+async fn until_ended(node: &Node, id: &Id) {
+    let mut events = node.runtime.container_events();
+    loop {
+        let status = node.runtime.container_status(id);
+        if !status.is_ok_and(|status| !matches!(status.state, ContainerState::Exited { .. })) {
+            return;
+        }
+        tokio::select! {
+            event = events.recv() => if event.is_err() { tokio::time::sleep(ENDED).await },
+            () = tokio::time::sleep(ENDED) => {}
+        }
+    }
+}
+
+/// What containers have used, in the form of the kubelet's summary.
+async fn summary(State(Shared { node, .. }): State<Shared>) -> Result<Response, Infallible> {
+    let now = node.clock.now();
+    let mut pods = Vec::new();
+    for sandbox in node.runtime.list_pod_sandboxes() {
+        let containers: Vec<_> = node
+            .runtime
+            .list_containers(Some(&sandbox.id))
+            .into_iter()
+            .filter(|container| matches!(container.state, ContainerState::Running { .. }))
+            .filter_map(|container| {
+                let stats = node.runtime.container_stats(&container.id).ok()?;
+                Some(json!({
+                    "name": container.name,
+                    "cpu": {
+                        "time": now,
+                        "usageCoreNanoSeconds": stats.cpu_usage.as_nanos() as u64,
+                    },
+                    "memory": {"time": now, "workingSetBytes": stats.memory_working_set},
+                    "logs": {"time": now, "usedBytes": stats.log_bytes},
+                }))
+            })
+            .collect();
+        pods.push(json!({
+            "podRef": {
+                "name": sandbox.metadata.name,
+                "namespace": sandbox.metadata.namespace,
+                "uid": sandbox.metadata.uid,
+            },
+            "containers": containers,
+        }));
+    }
+    let name = &node.config.node_name;
+    Ok(Json(json!({"node": {"nodeName": name}, "pods": pods})).into_response())
+}
