@@ -13,7 +13,10 @@ use crate::client::{Index, Informer};
 /// Slices by the addresses in them.
 const ADDRESS: Index<EndpointSlice> = Index {
     name: "address",
-    values: |slice| slice.endpoints.iter().flat_map(|e| e.addresses.iter().cloned()).collect(),
+    values: |slice| {
+        let endpoints = slice.endpoints.iter().flatten();
+        endpoints.flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
+    },
 };
 
 /// Pods that wait until nothing sends traffic to them, by address.
@@ -35,7 +38,7 @@ impl Draining {
             let Some(all) = all.upgrade() else { return ControlFlow::Break(()) };
             let waiting = all.lock();
             if !waiting.is_empty() {
-                let endpoints = change.both().flat_map(|slice| &slice.endpoints);
+                let endpoints = change.both().flat_map(|slice| slice.endpoints.iter().flatten());
                 for address in endpoints.flat_map(|endpoint| &endpoint.addresses) {
                     if let Some(pod) = waiting.get(address) {
                         pod.notify_one();
@@ -68,7 +71,7 @@ pub(super) fn is_routed(slices: &Informer<EndpointSlice>, namespace: &str, ip: I
     let address = ip.to_string();
     let named = slices.by(&ADDRESS, &address);
     let own = named.iter().filter(|slice| slice.metadata.namespace.as_deref() == Some(namespace));
-    own.flat_map(|slice| &slice.endpoints)
+    own.flat_map(|slice| slice.endpoints.iter().flatten())
         .filter(|endpoint| endpoint.addresses.contains(&address))
         .any(|endpoint| endpoint.conditions.as_ref().is_none_or(|c| c.ready != Some(false)))
 }

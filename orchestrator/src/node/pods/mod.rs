@@ -34,7 +34,7 @@ use crate::client::Change;
 use inbox::Inbox;
 use worker::Worker;
 
-pub(super) use checkpoint::{log_folder, log_path, pods_folder};
+pub(super) use checkpoint::{log_folder, log_path};
 pub(super) use containers::{Attempt, Containers, State};
 pub(super) use plan::{RestartPolicy, is_initialized, is_sidecar};
 
@@ -183,6 +183,3 @@ impl Pods {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,7 @@ pub(super) use dial::{HttpGet, http_get};
 
 /// What a probe decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(in crate::node) enum Kind {
     /// Whether the container has started.
     Startup,
     /// Whether it gets traffic.
@@ -79,6 +79,7 @@ impl Verdicts {
         Some(format!("Container {} failed {probe} probe, will be restarted", container.name))
     }
 
+    #[cfg(test)]
     /// Notes what a probe found.
     pub fn set(&mut self, id: &str, kind: Kind, verdict: bool) {
         self.0.insert((id.to_owned(), kind), verdict);

@@ -19,7 +19,7 @@ use super::environment::{self, EnvironmentError};
 use super::references::Objects;
 use super::resources::Amount;
 
-pub(super) use mounts::{MountError, mounts};
+pub(super) use mounts::mounts;
 
 /// Mode of files where nobody says another.
 const DEFAULT_MODE: i32 = 0o644;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
+use super::mounts::MountError;
 use super::*;
 
 fn objects(data: Value) -> Objects {

@@ -30,8 +30,9 @@ pub(super) fn write(folder: &Path, content: &Content) -> io::Result<()> {
 
 fn swap(folder: &Path, files: &Files) -> io::Result<()> {
     let old = fs::read_link(folder.join(DATA)).ok();
-    let number = old.as_ref().and_then(|old| old.to_str()?.strip_prefix(VERSION)?.parse().ok());
-    let version = format!("{VERSION}{}", number.map_or(0_u64, |number| number + 1));
+    let number =
+        old.as_ref().and_then(|old| old.to_str()?.strip_prefix(VERSION)?.parse::<u64>().ok());
+    let version = format!("{VERSION}{}", number.map_or(0, |number| number + 1));
     // What a crash left behind.
     remove_all(&folder.join(&version))?;
     remove_file(&folder.join(NEXT))?;
