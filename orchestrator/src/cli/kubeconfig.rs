@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
+use super::cluster::admin;
 use super::data_dir::DataDir;
 use super::{UsageError, say};
-use crate::api::User;
 use crate::auth::{Claims, Identity, Pki, SubjectNames};
 use crate::platform;
 
@@ -75,12 +75,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             }
             let now = Timestamp::now();
             let pki = Pki::open(&pki_dir, &SubjectNames::default(), now)?;
-            let user = User {
-                name: crate::auth::pki::ADMIN.into(),
-                groups: vec!["system:masters".into(), "system:authenticated".into()],
-                ..User::default()
-            };
-            let token = pki.tokens().issue(&Claims::for_user(&user, now, lifetime));
+            let token = pki.tokens().issue(&Claims::for_user(&admin(), now, lifetime));
             say(&format!("{token}\n"))
         }
     }

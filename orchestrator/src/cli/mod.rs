@@ -10,9 +10,13 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+mod apply;
+pub mod cluster;
 mod completion;
 pub mod data_dir;
 pub mod kubeconfig;
+mod listeners;
+mod up;
 mod version;
 
 /// The command line or the configuration makes no sense.
@@ -28,6 +32,8 @@ struct Podium {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start a cluster on this machine, and deploy a .wasm file if one is named.
+    Up(up::Args),
     /// Print, merge or make credentials for a cluster.
     Kubeconfig(kubeconfig::Args),
     /// Print what this binary is.
@@ -76,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
+            Command::Up(args) => up::run(args).await,
             Command::Kubeconfig(args) => kubeconfig::run(args),
             Command::Version(args) => version::run(&args),
             Command::Completion(args) => completion::run(&args),
@@ -97,6 +104,12 @@ fn say(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("write to stdout"),
     }
+}
+
+/// Tells a person what has been done.
+#[expect(clippy::print_stderr, reason = "progress is for people, and stdout for results")]
+fn progress(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Prints the whole chain of an error.

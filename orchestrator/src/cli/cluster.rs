@@ -1,0 +1,356 @@
+//! A whole cluster in one process: every part, wired.
+//!
+//! The parts talk to the API server as ordinary clients, each with its own
+//! identity. They are stopped in the order in which they need each other.
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use registry::store::Repositories;
+use serde::Serialize;
+use shim::cri::Runtime;
+use shim::network::Switch;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::{DataDir, write_atomic};
+use super::{kubeconfig, listeners};
+use crate::api::User;
+use crate::auth::authorizer::{AUTHENTICATED, MASTERS};
+use crate::auth::{ComponentAuthorizer, Pki, SubjectNames};
+use crate::client::{Informers, in_process};
+use crate::clock::{Clock, Entropy, SystemClock};
+use crate::node::{Capacity, NodeAgent, node_name};
+use crate::proxy::{self, Proxy};
+use crate::server::{self, Bootstrap, Parts, Server};
+use crate::storage::Storage;
+use crate::{apis, controllers, node, platform, scheduler, store};
+
+/// What the names of the cluster end in.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// Where a cluster keeps its state and listens; port 0 picks a free one.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory that holds all state.
+    pub data_dir: PathBuf,
+    /// The API server.
+    pub api_addr: SocketAddr,
+    /// The registry.
+    pub registry_addr: SocketAddr,
+    /// The ingress gateway.
+    pub gateway_addr: SocketAddr,
+    /// The node's API.
+    pub node_api_addr: SocketAddr,
+}
+
+/// Where a running cluster listens.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Addresses {
+    /// The API server.
+    pub api: SocketAddr,
+    /// The registry.
+    pub registry: SocketAddr,
+    /// The ingress gateway.
+    pub gateway: SocketAddr,
+    /// The node's API.
+    pub node_api: SocketAddr,
+}
+
+/// A running cluster.
+pub struct Cluster {
+    data_dir: DataDir,
+    addresses: Addresses,
+    pki: Arc<Pki>,
+    client: Client,
+    informers: Informers,
+    runtime: Arc<shim::runtime::Shim>,
+    switch: Switch,
+    /// In the order in which they are stopped.
+    layers: Vec<Layer>,
+}
+
+/// Parts that are stopped together.
+struct Layer {
+    stop: CancellationToken,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Layer {
+    fn new() -> Self {
+        Self { stop: CancellationToken::new(), tasks: JoinSet::new() }
+    }
+
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the cluster ended badly");
+            }
+        }
+    }
+}
+
+/// The sockets of a cluster, open before anything is served.
+struct Sockets {
+    api: TcpListener,
+    registry: TcpListener,
+    node_api: TcpListener,
+    proxy: Proxy,
+}
+
+impl Sockets {
+    async fn open(config: &Config) -> Result<Self> {
+        let proxy = Proxy::bind(proxy::Config {
+            gateway_addr: config.gateway_addr,
+            node_port_ip: config.gateway_addr.ip(),
+            advertised_ip: Ipv4Addr::LOCALHOST.into(),
+            cluster_domain: CLUSTER_DOMAIN.into(),
+        });
+        Ok(Self {
+            api: bind("the API server", "--api-addr", config.api_addr).await?,
+            registry: bind("the registry", "--registry-addr", config.registry_addr).await?,
+            node_api: bind("the node's API", "--node-api-addr", config.node_api_addr).await?,
+            proxy: proxy
+                .await
+                .context("stop what uses it or choose another with --gateway-addr")?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses> {
+        Ok(Addresses {
+            api: self.api.local_addr()?,
+            registry: self.registry.local_addr()?,
+            gateway: self.proxy.gateway_addr(),
+            node_api: self.node_api.local_addr()?,
+        })
+    }
+}
+
+impl Cluster {
+    /// Starts every part; returns once the API server is ready and the node registers.
+    pub async fn start(config: Config) -> Result<Self> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let sockets = Sockets::open(&config).await?;
+        let addresses = sockets.addresses()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let names = SubjectNames { dns: vec![node_name()], addresses: vec![config.api_addr.ip()] };
+        let pki = Arc::new(Pki::open(&data_dir.pki(), &names, clock.now())?);
+
+        let store = store::redb::open(&data_dir.store(), clock.clone())?;
+        let parts = Parts {
+            storage: Storage::new(Arc::new(store)),
+            table: apis::builtin(),
+            authorizer: Arc::new(ComponentAuthorizer),
+            tokens: pki.tokens().clone(),
+            clock: clock.clone(),
+            entropy: Entropy::from_os(),
+        };
+        let server = Server::new(server::Config::default(), parts);
+        let facts = Bootstrap {
+            api: url(addresses.api),
+            endpoint: None,
+            authority: pki.authority().to_owned(),
+            registry: Some(addresses.registry.to_string()),
+        };
+        server.bootstrap(&facts).await.context("make the first objects")?;
+
+        let router = server.router();
+        let as_user = |user: User| in_process(router.clone(), user);
+        let component = |name: &str| as_user(User::component(name));
+        let informers = Informers::new(component("system:kube-controller-manager"));
+        let switch = Switch::default();
+        let runtime = shim::runtime::Config {
+            data_dir: data_dir.node(),
+            switch: switch.clone(),
+            images: shim::images::Config {
+                unqualified_registries: vec![addresses.registry.to_string()],
+                ..Default::default()
+            },
+        };
+        let runtime = Arc::new(shim::runtime::Shim::new(runtime).context("start the runtime")?);
+
+        let mut control = Layer::new();
+        let controllers_config = controllers::Config {
+            clock: clock.clone(),
+            entropy: Entropy::from_os(),
+            root_ca: pki.authority().to_owned(),
+        };
+        control.spawn(
+            "controllers",
+            controllers::run(
+                component("system:kube-controller-manager"),
+                informers.clone(),
+                controllers_config,
+                control.stop.clone(),
+            ),
+        );
+        control.spawn(
+            "scheduler",
+            scheduler::run(
+                component("system:kube-scheduler"),
+                informers.clone(),
+                clock.clone(),
+                control.stop.clone(),
+            ),
+        );
+
+        let mut traffic = Layer::new();
+        traffic.spawn(
+            "proxy",
+            sockets.proxy.run(
+                component("system:kube-proxy"),
+                informers.clone(),
+                switch.clone(),
+                traffic.stop.clone(),
+            ),
+        );
+
+        let mut node = Layer::new();
+        let node_config = node_config(&data_dir, addresses.node_api.port());
+        let name = node_config.node_name.clone();
+        let agent = NodeAgent::new(
+            node_config,
+            as_user(User::node(&name)),
+            &informers,
+            runtime.clone() as Arc<dyn Runtime>,
+            Arc::new(switch.clone()),
+            clock.clone(),
+        );
+        let node_api = agent.router();
+        server.nodes().insert(name, node_api.clone());
+        node.spawn("node agent", agent.run(node.stop.clone()));
+
+        let mut servers = Layer::new();
+        let tls = Arc::new(pki.server_config()?);
+        let stop = servers.stop.clone();
+        let node_api = listeners::node_api(sockets.node_api, tls.clone(), node_api, stop.clone());
+        servers.spawn("node API", node_api);
+        let repositories = Repositories::open(data_dir.registry()).context("open the registry")?;
+        let registry =
+            listeners::registry(sockets.registry, repositories, pki.clone(), stop.clone());
+        servers.spawn("registry", registry);
+        servers.spawn("API server", async move { server.serve(sockets.api, tls, stop).await });
+
+        let client = as_user(admin());
+        let layers = vec![control, traffic, node, servers];
+        let cluster = Self { data_dir, addresses, pki, client, informers, runtime, switch, layers };
+        cluster.write_files()?;
+        Ok(cluster)
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The administrator's client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir.kubeconfig()
+    }
+
+    /// The administrator.
+    pub fn admin(&self) -> User {
+        admin()
+    }
+
+    /// The cluster's certificates and keys.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// Waits until a part ends that should not; says which.
+    pub async fn ended(&mut self) -> Result<()> {
+        let parts = self.layers.iter_mut().map(|layer| Box::pin(layer.tasks.join_next()));
+        match futures::future::select_all(parts).await.0 {
+            Some(Ok(name)) => bail!("the {name} ended"),
+            Some(Err(error)) => Err(error).context("a part of the cluster ended badly"),
+            None => bail!("a part of the cluster ended"),
+        }
+    }
+
+    /// Stops every part, the ones that need others first.
+    pub async fn stop(self) {
+        let mut layers = self.layers.into_iter();
+        let servers = layers.next_back();
+        for layer in layers {
+            layer.stop().await;
+        }
+        self.runtime.shutdown().await;
+        self.switch.shutdown().await;
+        self.informers.shutdown().await;
+        if let Some(servers) = servers {
+            servers.stop().await;
+        }
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let api = url(self.addresses.api);
+        let document = kubeconfig::document(&api, self.pki.authority(), self.pki.admin());
+        let text = serde_yaml::to_string(&document)?;
+        write(&self.data_dir.kubeconfig(), |path| platform::write_private(path, text.as_bytes()))?;
+        let mut text = serde_json::to_string_pretty(&self.addresses)?;
+        text.push('\n');
+        write(&self.data_dir.addresses(), |path| write_atomic(path, text.as_bytes()))
+    }
+}
+
+/// The administrator of every cluster.
+pub(super) fn admin() -> User {
+    User {
+        name: crate::auth::pki::ADMIN.into(),
+        groups: vec![MASTERS.into(), AUTHENTICATED.into()],
+        ..User::default()
+    }
+}
+
+fn write(path: &Path, how: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    how(path).with_context(|| format!("write {}", path.display()))
+}
+
+fn node_config(data_dir: &DataDir, api_port: u16) -> node::Config {
+    node::Config {
+        node_name: node_name(),
+        capacity: Capacity::of_machine(&data_dir.node()),
+        data_dir: data_dir.node(),
+        host_ip: Ipv4Addr::LOCALHOST.into(),
+        api_port,
+        labels: BTreeMap::new(),
+        cluster_domain: CLUSTER_DOMAIN.into(),
+    }
+}
+
+/// How a client on this machine reaches an address that was listened on.
+fn url(listening: SocketAddr) -> String {
+    let ip = match listening.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    format!("https://{}", SocketAddr::new(ip, listening.port()))
+}
+
+async fn bind(what: &str, flag: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "{what} cannot listen on {address}; stop what uses it or choose another with {flag}"
+        )
+    })
+}

@@ -1,0 +1,283 @@
+//! `podium up [FILE]`: a cluster in one process, until Ctrl-C.
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, Client};
+use registry::Reference;
+use registry::artifact::Artifact;
+use registry::client::Auth;
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, Config};
+use super::data_dir::DataDir;
+use super::{UsageError, apply, progress, say};
+use crate::api::{ResourceTable, names};
+use crate::apis;
+use crate::auth::Claims;
+
+/// The port of a function that names none.
+const FUNCTION_PORT: u16 = 8080;
+
+/// What a function exports, before its version.
+const HANDLER: &str = "wasi:http/incoming-handler";
+
+/// How long the token is good with which `up` pushes its own file.
+const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long what was deployed may take to be available.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often it is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Flags of `podium up`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A .wasm file to deploy; its name without `.wasm` becomes the name of the Deployment.
+    file: Option<PathBuf>,
+    /// Manifests to apply once the cluster is ready.
+    #[arg(short = 'f', long = "filename", value_name = "MANIFEST")]
+    manifests: Vec<PathBuf>,
+    /// The directory that holds all state.
+    #[arg(long, env = "PODIUM_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the API server listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6443")]
+    api_addr: String,
+    /// Where the registry listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5001")]
+    registry_addr: String,
+    /// Where the gateway listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    gateway_addr: String,
+    /// Where the node's API listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10250")]
+    node_api_addr: String,
+    /// Wait until every Deployment that was applied is available.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Runs until the process is told to stop.
+pub(super) async fn run(args: Args) -> Result<()> {
+    let config = Config {
+        data_dir: args.data_dir.clone().map_or_else(DataDir::default_path, Ok)?,
+        api_addr: address("--api-addr", &args.api_addr).await?,
+        registry_addr: address("--registry-addr", &args.registry_addr).await?,
+        gateway_addr: address("--gateway-addr", &args.gateway_addr).await?,
+        node_api_addr: address("--node-api-addr", &args.node_api_addr).await?,
+    };
+    if !config.registry_addr.ip().is_loopback() {
+        let why = "the registry speaks plain HTTP and so listens on loopback only";
+        return Err(UsageError(format!("--registry-addr {}: {why}", args.registry_addr)).into());
+    }
+    // What cannot be deployed is told before anything is started.
+    let wanted = args.file.as_deref().map(Wanted::read).transpose()?;
+    let mut objects = Vec::new();
+    for manifest in &args.manifests {
+        objects.extend(apply::read(manifest)?);
+    }
+    let mut cluster = Cluster::start(config).await?;
+    // A signal that comes from now on stops the cluster in order.
+    let outcome = tokio::select! {
+        deployed = deploy(&cluster, wanted, objects, args.wait) => match deployed {
+            Ok(()) => tokio::select! {
+                stopped = stop_signal() => stopped,
+                ended = cluster.ended() => ended,
+            },
+            Err(error) => Err(error),
+        },
+        stopped = stop_signal() => stopped,
+    };
+    progress("stopping");
+    cluster.stop().await;
+    outcome
+}
+
+/// A file that is to be deployed.
+struct Wanted {
+    path: PathBuf,
+    name: String,
+}
+
+impl Wanted {
+    fn read(path: &Path) -> Result<Self> {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = stem.to_lowercase().replace(['_', '.'], "-");
+        names::dns_1035_label(&name).map_err(|why| {
+            UsageError(format!("{}: {name:?} cannot be a name: {why}", path.display()))
+        })?;
+        fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(Self { path: path.to_path_buf(), name })
+    }
+}
+
+async fn deploy(
+    cluster: &Cluster,
+    wanted: Option<Wanted>,
+    mut objects: Vec<Value>,
+    wait: bool,
+) -> Result<()> {
+    let (client, table) = (cluster.client(), apis::builtin());
+    let mut watched = Vec::new();
+    let mut url = None;
+    if let Some(wanted) = wanted {
+        let pushed = push(cluster, &wanted).await?;
+        let made = manifests(&wanted.name, &pushed.image, pushed.function);
+        apply_all(client, &table, &made).await?;
+        watched.push(("default".to_owned(), wanted.name.clone()));
+        if pushed.function {
+            let port = cluster.addresses().gateway.port();
+            url = Some(format!("http://{}.localhost:{port}/", wanted.name));
+        }
+    }
+    apply_all(client, &table, &objects).await?;
+    if wait {
+        objects.retain(|object| object["kind"] == "Deployment");
+        for object in &objects {
+            let text = |field: &str| object["metadata"][field].as_str();
+            let namespace = text("namespace").unwrap_or("default").to_owned();
+            watched.push((namespace, text("name").unwrap_or_default().to_owned()));
+        }
+    }
+    for (namespace, name) in &watched {
+        available(client, namespace, name).await?;
+        progress(&format!("deployment {name} is available"));
+    }
+    let addresses = cluster.addresses();
+    say(&format!(
+        "kubeconfig  {}\nAPI server  https://{}\nregistry    {}\ngateway     http://{}\n",
+        cluster.kubeconfig().display(),
+        addresses.api,
+        addresses.registry,
+        addresses.gateway,
+    ))?;
+    match url {
+        Some(url) => say(&format!("\n{url}\n")),
+        None => Ok(()),
+    }
+}
+
+/// What a file became in the registry.
+struct Pushed {
+    /// The image, by digest: other contents under the same name roll out.
+    image: String,
+    function: bool,
+}
+
+async fn push(cluster: &Cluster, wanted: &Wanted) -> Result<Pushed> {
+    let path = wanted.path.display();
+    let file = tokio::fs::read(&wanted.path).await.with_context(|| format!("read {path}"))?;
+    let artifact = Artifact::build(file.into()).with_context(|| format!("{path} cannot be run"))?;
+    let function = artifact.interface.exports.iter().any(|name| name.starts_with(HANDLER));
+    let registry = cluster.addresses().registry.to_string();
+    let reference = Reference::resolve(&wanted.name, std::slice::from_ref(&registry))?;
+    let claims = Claims::for_user(&cluster.admin(), Timestamp::now(), TOKEN_LIFETIME);
+    let auth =
+        Auth::Basic { username: "podium".into(), password: cluster.pki().tokens().issue(&claims) };
+    let client = registry::client::Client::new(registry::client::Options::default());
+    let digest = client.push(&reference, &auth, &artifact, Arc::new(|_| {})).await;
+    let digest = digest.with_context(|| format!("push {path}"))?;
+    progress(&format!("pushed {reference}"));
+    Ok(Pushed { image: format!("{}@{digest}", wanted.name), function })
+}
+
+async fn apply_all(client: &Client, table: &ResourceTable, objects: &[Value]) -> Result<()> {
+    for object in objects {
+        let outcome = apply::apply(client, table, object).await?;
+        let word = if outcome == apply::Outcome::Created { "created" } else { "configured" };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        progress(&format!("{}/{name} {word}", text(&object["kind"])));
+    }
+    Ok(())
+}
+
+/// A Deployment of the artifact and, for a function, the Service before it.
+fn manifests(name: &str, image: &str, function: bool) -> Vec<Value> {
+    let mut container = json!({"name": name, "image": image, "imagePullPolicy": "IfNotPresent"});
+    if function {
+        container["ports"] = json!([{"containerPort": FUNCTION_PORT}]);
+    }
+    let labels = json!({"app": name});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": FUNCTION_PORT}]},
+    });
+    if function { vec![deployment, service] } else { vec![deployment] }
+}
+
+/// Waits until a Deployment has all its replicas; says why it does not.
+async fn available(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let deployment = api.get(name).await.with_context(|| format!("read deployment {name}"))?;
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let status = deployment.status.unwrap_or_default();
+        let observed = status.observed_generation >= deployment.metadata.generation;
+        if observed
+            && status.available_replicas.unwrap_or(0) >= wanted
+            && status.updated_replicas.unwrap_or(0) >= wanted
+        {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            bail!(
+                "deployment {name} is not available after {PATIENCE:?}; \
+                 `kubectl -n {namespace} describe pods` says why"
+            );
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn address(flag: &str, text: &str) -> Result<SocketAddr> {
+    let mistake = |why: String| {
+        UsageError(format!("{flag} {text:?}: {why}; say HOST:PORT, such as 127.0.0.1:0"))
+    };
+    let mut found =
+        tokio::net::lookup_host(text).await.map_err(|error| mistake(error.to_string()))?;
+    Ok(found.next().ok_or_else(|| mistake("no such host".into()))?)
+}
+
+/// Ctrl-C, or the signal with which services are stopped.
+async fn stop_signal() -> Result<()> {
+    crate::platform::stop_signal().await.context("listen for signals")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_gets_no_service() {
+        let kinds = |function| {
+            let made = manifests("a", "registry/a:latest", function);
+            made.iter().map(|object| object["kind"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(true), ["Deployment", "Service"]);
+        assert_eq!(kinds(false), ["Deployment"]);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_names_its_flag() {
+        let error = address("--api-addr", "nonsense").await.unwrap_err().to_string();
+        assert!(error.starts_with("--api-addr \"nonsense\""), "{error}");
+    }
+}
