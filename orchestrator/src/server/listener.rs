@@ -20,8 +20,12 @@ use super::{Server, pipeline};
 use crate::api::User;
 use crate::auth::certificate;
 
-/// How long a client may take for its handshake, and for the head of a request.
+/// How long a client may take for its handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a connection may be idle: longer than clients keep one, which would
+/// else be closed under a request that is on its way.
+const IDLE: Duration = Duration::from_secs(120);
 
 /// How long requests may go on after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -117,7 +121,7 @@ async fn connection(server: Server, stream: TlsStream<TcpStream>, stop: Cancella
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(IDLE)
         .max_buf_size(HEADERS_MAX as usize);
     http.http2()
         .timer(TokioTimer::new())

@@ -133,7 +133,8 @@ async fn resource(
     }
     let accepted = negotiate(accept(parts))?;
     let allowed = row.verbs.iter().find(|allowed| allowed.as_str() == verb);
-    let reply = match allowed.ok_or(ApiError::MethodNotAllowed)? {
+    let verb = allowed.filter(|verb| names_object(**verb) != path.name.is_empty());
+    let reply = match verb.ok_or(ApiError::MethodNotAllowed)? {
         Verb::Get => verbs::get(&call).await,
         Verb::List => verbs::list(&call).await,
         Verb::Watch => verbs::watch(&call, accepted.shape).await,
@@ -144,6 +145,11 @@ async fn resource(
         Verb::DeleteCollection => verbs::delete_collection(&mut call, body).await,
     }?;
     output::render(&call, accepted, reply)
+}
+
+/// Whether a verb is about one object rather than the collection.
+fn names_object(verb: Verb) -> bool {
+    matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete)
 }
 
 async fn subresource(

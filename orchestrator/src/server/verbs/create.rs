@@ -16,6 +16,10 @@ pub async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> 
     let options = WriteOptions::parse(call.query, "CreateOptions")?;
     let document = body::decode(body::media_type(call.headers), &body::read(body).await?)?;
     let (object, oddities) = write::decoded(call, document)?;
+    if object.metadata.resource_version.as_deref().is_some_and(|version| !version.is_empty()) {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::BadRequest(why.into()));
+    }
     let created = write::create(call, object, oddities, &options).await?;
     Ok(Reply::Object(StatusCode::CREATED, created))
 }
