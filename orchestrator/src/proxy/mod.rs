@@ -19,6 +19,7 @@ use std::time::Duration;
 use kube::Client;
 use shim::network::Switch;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -89,7 +90,7 @@ impl Proxy {
         shutdown: CancellationToken,
     ) {
         let tasks = Tasks::default();
-        let routes = gateway::Shared::default();
+        let (routes, complete) = (gateway::Shared::default(), Notify::new());
         let (host_ports, wanted_ports) = HostPorts::new();
         let told = match self.gateway_addr.ip() {
             ip if ip.is_unspecified() => self.config.advertised_ip,
@@ -101,8 +102,12 @@ impl Proxy {
             tokio::join!(
                 services::run(&informers, &switch, domain, host_ports),
                 host_ports::run(wanted_ports, node_port_ip, &switch, &tasks),
-                gateway::follow(&informers, &routes),
-                gateway::serve(&self.listener, routes.clone(), switch.clone(), &tasks),
+                gateway::follow(&informers, &routes, &complete),
+                async {
+                    // Until then clients wait in the kernel: a 404 would be wrong.
+                    complete.notified().await;
+                    gateway::serve(&self.listener, routes.clone(), switch.clone(), &tasks).await;
+                },
                 gateway::keep_status(&client, &informers, told),
             )
         };

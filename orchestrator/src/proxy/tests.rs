@@ -150,8 +150,7 @@ async fn the_gateway_follows_what_the_api_says() {
     let running =
         tokio::spawn(proxy.run(client, informers.clone(), switch.clone(), shutdown.clone()));
 
-    let ask = async || get(gateway, "shop.test").await;
-    eventually("the ingress leads to the first Pod", ask, "first").await;
+    assert_eq!(get(gateway, "shop.test").await, "first", "no client is served too early");
     assert_eq!(get(gateway, "web.localhost:8080").await, "first");
     assert_eq!(second.resolve("web.default").await, ["10.43.0.9".parse::<IpAddr>().unwrap()]);
 

@@ -19,7 +19,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use parking_lot::RwLock;
 use shim::network::Switch;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
 use self::forward::Forwarder;
@@ -45,8 +45,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The routes in force; a new table replaces the old one in one step.
 pub(super) type Shared = Arc<RwLock<Arc<Routes>>>;
 
-/// Keeps the routes in step with Ingresses and Services until it is dropped.
-pub(super) async fn follow(informers: &Informers, shared: &Shared) {
+/// Keeps the routes in step with Ingresses and Services until it is dropped;
+/// `complete` is notified once they are known.
+pub(super) async fn follow(informers: &Informers, shared: &Shared, complete: &Notify) {
     let (ingresses, services) = (informers.of::<Ingress>(), informers.of::<Service>());
     let wakeup = Wakeup::default();
     wakeup.on(&ingresses);
@@ -55,6 +56,7 @@ pub(super) async fn follow(informers: &Informers, shared: &Shared) {
     loop {
         let routes = Routes::new(&ingresses.list(), &services.list());
         *shared.write() = Arc::new(routes);
+        complete.notify_one();
         sleep(PAUSE).await;
         wakeup.wait().await;
     }
