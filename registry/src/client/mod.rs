@@ -110,7 +110,7 @@ impl Client {
             // Naming a proxy switches off the one of the environment, which cannot reach our
             // loopback; the exception for every host switches off this one.
             config.http_proxy = Some("http://127.0.0.1:9".to_owned());
-            config.no_proxy = Some("*".to_owned());
+            config.no_proxy = Some("*,0.0.0.0/0,::/0".to_owned());
         }
         oci_distribution::Client::try_from(config).map_err(|e| ClientError::Setup(Box::new(e)))
     }
