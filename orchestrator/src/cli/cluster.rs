@@ -266,11 +266,6 @@ impl Cluster {
         self.data_dir.kubeconfig()
     }
 
-    /// The administrator.
-    pub fn admin(&self) -> User {
-        admin()
-    }
-
     /// The cluster's certificates and keys.
     pub fn pki(&self) -> &Pki {
         &self.pki

@@ -16,6 +16,7 @@ mod completion;
 pub mod data_dir;
 pub mod kubeconfig;
 mod listeners;
+mod push;
 mod up;
 mod version;
 
@@ -34,6 +35,8 @@ struct Podium {
 enum Command {
     /// Start a cluster on this machine, and deploy a .wasm file if one is named.
     Up(up::Args),
+    /// Push a .wasm file to a registry as an OCI artifact.
+    Push(push::Args),
     /// Print, merge or make credentials for a cluster.
     Kubeconfig(kubeconfig::Args),
     /// Print what this binary is.
@@ -83,6 +86,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             Command::Up(args) => up::run(args).await,
+            Command::Push(args) => push::run(args).await,
             Command::Kubeconfig(args) => kubeconfig::run(args),
             Command::Version(args) => version::run(&args),
             Command::Completion(args) => completion::run(&args),

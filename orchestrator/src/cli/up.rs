@@ -2,33 +2,23 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 use registry::Reference;
-use registry::artifact::Artifact;
-use registry::client::Auth;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Config};
 use super::data_dir::DataDir;
-use super::{UsageError, apply, progress, say};
-use crate::api::{ResourceTable, names};
+use super::{UsageError, apply, progress, push, say};
+use crate::api::ResourceTable;
 use crate::apis;
-use crate::auth::Claims;
 
 /// The port of a function that names none.
 const FUNCTION_PORT: u16 = 8080;
-
-/// What a function exports, before its version.
-const HANDLER: &str = "wasi:http/incoming-handler";
-
-/// How long the token is good with which `up` pushes its own file.
-const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 
 /// How long what was deployed may take to be available.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -108,11 +98,7 @@ struct Wanted {
 
 impl Wanted {
     fn read(path: &Path) -> Result<Self> {
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let name = stem.to_lowercase().replace(['_', '.'], "-");
-        names::dns_1035_label(&name).map_err(|why| {
-            UsageError(format!("{}: {name:?} cannot be a name: {why}", path.display()))
-        })?;
+        let name = push::image_name(path)?;
         fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
         Ok(Self { path: path.to_path_buf(), name })
     }
@@ -128,8 +114,13 @@ async fn deploy(
     let mut watched = Vec::new();
     let mut url = None;
     if let Some(wanted) = wanted {
-        let pushed = push(cluster, &wanted).await?;
-        let made = manifests(&wanted.name, &pushed.image, pushed.function);
+        let registry = cluster.addresses().registry.to_string();
+        let reference = Reference::resolve(&wanted.name, &[registry])?;
+        let auth = push::token(cluster.pki(), Timestamp::now());
+        let pushed = push::push(&wanted.path, &reference, &auth).await?;
+        // By digest: other contents under the same name roll out.
+        let image = format!("{}@{}", wanted.name, pushed.digest);
+        let made = manifests(&wanted.name, &image, pushed.function);
         apply_all(client, &table, &made).await?;
         watched.push(("default".to_owned(), wanted.name.clone()));
         if pushed.function {
@@ -162,30 +153,6 @@ async fn deploy(
         Some(url) => say(&format!("\n{url}\n")),
         None => Ok(()),
     }
-}
-
-/// What a file became in the registry.
-struct Pushed {
-    /// The image, by digest: other contents under the same name roll out.
-    image: String,
-    function: bool,
-}
-
-async fn push(cluster: &Cluster, wanted: &Wanted) -> Result<Pushed> {
-    let path = wanted.path.display();
-    let file = tokio::fs::read(&wanted.path).await.with_context(|| format!("read {path}"))?;
-    let artifact = Artifact::build(file.into()).with_context(|| format!("{path} cannot be run"))?;
-    let function = artifact.interface.exports.iter().any(|name| name.starts_with(HANDLER));
-    let registry = cluster.addresses().registry.to_string();
-    let reference = Reference::resolve(&wanted.name, std::slice::from_ref(&registry))?;
-    let claims = Claims::for_user(&cluster.admin(), Timestamp::now(), TOKEN_LIFETIME);
-    let auth =
-        Auth::Basic { username: "podium".into(), password: cluster.pki().tokens().issue(&claims) };
-    let client = registry::client::Client::new(registry::client::Options::default());
-    let digest = client.push(&reference, &auth, &artifact, Arc::new(|_| {})).await;
-    let digest = digest.with_context(|| format!("push {path}"))?;
-    progress(&format!("pushed {reference}"));
-    Ok(Pushed { image: format!("{}@{digest}", wanted.name), function })
 }
 
 async fn apply_all(client: &Client, table: &ResourceTable, objects: &[Value]) -> Result<()> {

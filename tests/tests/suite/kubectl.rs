@@ -219,7 +219,7 @@ async fn bad_input_is_refused_in_words_that_help() {
         "x".repeat(2 << 20)
     );
     let too_big = kubectl.fail(&["create", "-f", "-"], &big).await;
-    has(&too_big, &["must have at most 1048576 bytes"]);
+    has(&too_big, &["may not be more than 1048576 bytes"]);
     let missing = "apiVersion: v1\nkind: Pod\nmetadata: {name: missing}\nspec: {containers: [{name: c, image: 'nothing:here'}]}\n";
     kubectl.run_with(&["create", "-f", "-"], missing).await;
     eventually("the Pod says why it does not start", async || {
