@@ -4,10 +4,15 @@
 //! runtime decides when it is called. Each acts as an ordinary client.
 
 mod deployment;
+mod endpointslice;
+mod garbage;
+mod namespace;
 mod owner;
 mod pods;
 mod replicaset;
+mod root_ca;
 pub mod runtime;
+mod service_account;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -62,6 +67,11 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     let mut tasks = JoinSet::new();
     replicaset::start(&context, &mut tasks);
     deployment::start(&context, &mut tasks);
+    endpointslice::start(&context, &mut tasks);
+    namespace::start(&context, &mut tasks);
+    garbage::start(&context, &mut tasks);
+    service_account::start(&context, &mut tasks);
+    root_ca::start(&context, &mut tasks);
     info!("controllers started");
     tasks.join_all().await;
 }

@@ -65,6 +65,8 @@ impl From<Option<Duration>> for Requeue {
 pub trait Controller: Send + Sync + 'static {
     /// Names the loop in logs.
     const NAME: &'static str;
+    /// Passes at the same time.
+    const WORKERS: usize = WORKERS;
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
 
@@ -119,7 +121,7 @@ pub async fn drive<C: Controller>(
     stop: CancellationToken,
 ) {
     let controller = Arc::new(controller);
-    let workers = Arc::new(Semaphore::new(WORKERS));
+    let workers = Arc::new(Semaphore::new(C::WORKERS));
     let mut passes = JoinSet::new();
     loop {
         let next = async {
