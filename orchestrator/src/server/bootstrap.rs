@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 
 use super::allocate;
 use super::call::Call;
+use super::errors::storage_error;
 use super::path::ResourcePath;
 use super::query::{FieldValidation, Query, WriteOptions};
 use super::{Server, write};
 use crate::api::{ApiError, User};
 use crate::auth::pki::KUBERNETES_SERVICE_IP;
+use crate::storage::StorageError;
 
 /// What the objects say about this server.
 #[derive(Debug, Clone, Default)]
@@ -80,9 +82,14 @@ async fn ensure(
     };
     let options = WriteOptions { dry_run: false, field_validation: FieldValidation::Strict };
     let wished = write::object(&call, object)?;
-    match write::create(&mut call, wished.clone(), write::Oddities::default(), &options).await {
-        Err(ApiError::AlreadyExists { .. }) => {}
-        created => return created.map(|_| ()),
+    // Looked up first: a create would find the Service's address allocated, to itself.
+    match server.storage().get(&row, &call.key()).await {
+        Ok(_) => {}
+        Err(StorageError::NotFound { .. }) => {
+            let created = write::create(&mut call, wished, write::Oddities::default(), &options);
+            return created.await.map(|_| ());
+        }
+        Err(error) => return Err(storage_error(&row, &call.path.name, error)),
     }
     // What the server says of itself is kept true; what people added stays.
     let keep_true = |old: &crate::api::Object| {
