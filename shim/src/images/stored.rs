@@ -15,7 +15,7 @@ pub struct StoredImage {
     pub artifact: String,
     /// Digests of all its blobs, manifest and artifact included.
     pub blobs: Vec<String>,
-    /// The artifact's name: argv[0] if nothing else is said.
+    /// The artifact's name: `argv[0]` if nothing else is said.
     pub name: String,
     /// The image's own argv.
     pub entrypoint: Vec<String>,

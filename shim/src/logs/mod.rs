@@ -2,7 +2,7 @@
 //!
 //! One line of a guest is one line of the file: a timestamp, the stream, `F` or
 //! `P` (the line goes on in the next one), and the text. [`LogFile`] writes and
-//! rotates, [`read`] reads them back for `podium logs` and the node's API.
+//! rotates, [`read()`] reads them back for `podium logs` and the node's API.
 
 mod line;
 mod output;

@@ -1,6 +1,6 @@
 //! Rolls out a Deployment: a replica set per revision, moved over step by step.
 //!
-//! [`plan`] decides the next step and [`status`] judges the progress; this file acts.
+//! [`plan()`] decides the next step and [`status`] judges the progress; this file acts.
 
 mod plan;
 mod sets;

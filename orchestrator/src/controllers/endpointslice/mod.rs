@@ -1,6 +1,6 @@
 //! Lists the Pods behind each Service with a selector, in `EndpointSlice`s.
 //!
-//! [`plan`] decides which slices to write; this file writes them.
+//! [`plan()`] decides which slices to write; this file writes them.
 
 mod plan;
 

@@ -1,6 +1,6 @@
 //! Keeps as many Pods running as a `ReplicaSet` asks for.
 //!
-//! [`plan`] decides; this file acts. Pods are created side by side, but in
+//! [`plan()`] decides; this file acts. Pods are created side by side, but in
 //! batches that double, so that a quota that refuses one is not asked for hundreds.
 
 mod plan;
