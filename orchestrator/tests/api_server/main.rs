@@ -1,0 +1,16 @@
+//! The API server as its clients see it: the in-process router, driven by an
+//! unmodified kube client and, for the details of the wire, by plain requests.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bootstrap;
+mod create;
+mod delete;
+mod discovery;
+mod harness;
+mod output;
+mod patch;
+mod services;
+mod subresources;
+mod tls;
+mod update;
+mod watch;
