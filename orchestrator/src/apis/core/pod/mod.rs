@@ -2,13 +2,17 @@
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use serde_json::json;
 
-use super::pod_template::{requests_from_limits, spec_defaults};
-use crate::api::{Column, Operation, SelectableField, Strategy, Subresource, Verb};
+use super::pod_template::{requests_from_limits, spec_defaults, spec_warnings, validate_spec};
+use crate::api::{
+    Column, FieldErrors, FieldPath, Operation, SelectableField, Strategy, Subresource, Verb,
+};
+use crate::apis::checks::{forbidden, required};
 
 mod columns;
 mod quality;
 #[cfg(test)]
 mod tests;
+mod update;
 
 /// The `pods` resource.
 #[derive(Debug)]
@@ -94,6 +98,31 @@ impl Strategy for Pods {
         }
     }
 
+    fn validate(&self, new: &Pod, operation: Operation<'_, Pod>) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        let path = FieldPath::new("spec");
+        if let Operation::UpdateStatus(_) = operation {
+            return errors;
+        }
+        let Some(spec) = &new.spec else {
+            errors.push(required(&path.child("containers"), ""));
+            return errors;
+        };
+        validate_spec(&mut errors, &path, spec);
+        match operation.old() {
+            Some(old) => errors.extend(update::validate(new, old)),
+            None => created(&mut errors, &path, spec),
+        }
+        errors
+    }
+
+    fn warnings(&self, pod: &Pod) -> Vec<String> {
+        pod.spec
+            .as_ref()
+            .map(|spec| spec_warnings(&FieldPath::new("spec"), spec))
+            .unwrap_or_default()
+    }
+
     fn grace_period(&self, pod: &Pod) -> u32 {
         let seconds = spec(pod).and_then(|spec| spec.termination_grace_period_seconds);
         // Kubernetes takes a negative period as the shortest one.
@@ -108,6 +137,18 @@ impl Strategy for Pods {
             return 0;
         }
         requested.unwrap_or_else(|| self.grace_period(pod))
+    }
+}
+
+/// What a new Pod may not have yet.
+fn created(errors: &mut FieldErrors, path: &FieldPath, spec: &PodSpec) {
+    if spec.ephemeral_containers.as_ref().is_some_and(|all| !all.is_empty()) {
+        errors.push(forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+    }
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    if gated && spec.node_name.as_ref().is_some_and(|name| !name.is_empty()) {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        errors.push(forbidden(&path.child("nodeName"), why));
     }
 }
 

@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 
 use crate::api::Object;
-use crate::apis::testing::{cells, create, fields, headers, object, row, with};
+use crate::apis::testing::{cells, create, fields, headers, object, row, update, with};
 
 fn pod(spec: Value) -> Object {
     object("v1", "Pod", json!({"spec": spec}))
@@ -221,4 +221,63 @@ fn only_a_bound_living_pod_has_grace() {
     assert_eq!(grace(&patient, None), 90);
     assert_eq!(grace(&with(&bound, "/spec/nodeName", json!("")), Some(5)), 0);
     assert_eq!(grace(&seen(json!({"phase": "Failed"})), None), 0);
+}
+
+fn living() -> Object {
+    create(&pod(json!({
+        "activeDeadlineSeconds": 60,
+        "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute"}],
+        "containers": [{"name": "web", "image": "web:1"}],
+    })))
+    .unwrap()
+}
+
+#[test]
+fn an_update_may_change_images_and_little_else() {
+    let old = living();
+    let allowed = [
+        ("/spec/containers/0/image", json!("web:2")),
+        ("/spec/activeDeadlineSeconds", json!(30)),
+        ("/spec/tolerations/1", json!({"key": "b", "operator": "Exists"})),
+        ("/spec/tolerations/0/tolerationSeconds", json!(5)),
+        ("/metadata/labels", json!({"a": "b"})),
+    ];
+    for (pointer, value) in allowed {
+        assert_eq!(update(&old, &with(&old, pointer, value)).err(), None, "{pointer}");
+    }
+    let errors = update(&old, &with(&old, "/spec/restartPolicy", json!("Never"))).unwrap_err();
+    assert!(
+        errors[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"),
+        "{errors:?}"
+    );
+    assert_eq!(errors.len(), 1);
+}
+
+#[test]
+fn an_update_may_not_add_containers_or_time_or_take_tolerations() {
+    let old = living();
+    let refused =
+        |pointer: &str, value: Value| update(&old, &with(&old, pointer, value)).unwrap_err();
+    assert_eq!(
+        refused("/spec/containers/1", json!({"name": "log", "image": "log:1"})),
+        ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+    );
+    assert_eq!(
+        refused("/spec/activeDeadlineSeconds", json!(90)),
+        [
+            "spec.activeDeadlineSeconds: Invalid value: 90: must be less than or equal to previous value"
+        ]
+    );
+    assert_eq!(
+        refused("/spec/tolerations", json!([])),
+        [
+            "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
+        ]
+    );
+    assert_eq!(
+        refused("/spec/schedulingGates", json!([{"name": "wait"}])),
+        [
+            "spec.schedulingGates[0]: Forbidden: only deletion is allowed, but found new scheduling gate 'wait'"
+        ]
+    );
 }

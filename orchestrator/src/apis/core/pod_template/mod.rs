@@ -2,8 +2,18 @@
 //!
 //! Deployments and ReplicaSets carry a template; a Pod carries the same spec.
 
+mod affinity;
+mod containers;
 mod defaults;
+mod env;
+mod probes;
+mod resources;
+#[cfg(test)]
+mod tests;
+mod tolerations;
+mod topology;
 mod validate;
+mod volumes;
 mod warnings;
 
 pub use defaults::{requests_from_limits, spec_defaults};

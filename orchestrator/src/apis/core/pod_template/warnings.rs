@@ -1,7 +1,11 @@
-//! What of a Pod's spec is allowed but probably not meant.
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+//! What of a Pod's spec is allowed but probably not meant, or means nothing for WebAssembly.
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, Probe};
 
-use crate::api::FieldPath;
+use super::volumes::source_fields;
+use crate::api::{FieldPath, Quantity};
+
+/// Types of volumes that nodes can mount.
+const VOLUMES: [&str; 5] = ["configMap", "downwardAPI", "emptyDir", "projected", "secret"];
 
 /// Warns about a template.
 pub fn template_warnings(template: &PodTemplateSpec) -> Vec<String> {
@@ -12,25 +16,99 @@ pub fn template_warnings(template: &PodTemplateSpec) -> Vec<String> {
 /// Warns about a spec that stands at `path`.
 pub fn spec_warnings(path: &FieldPath, spec: &PodSpec) -> Vec<String> {
     let mut warnings = Vec::new();
-    let init = spec.init_containers.iter().flatten();
-    let lists = [
-        ("initContainers", init.collect::<Vec<_>>()),
-        ("containers", spec.containers.iter().collect()),
-    ];
-    for (field, containers) in lists {
-        for (i, container) in containers.into_iter().enumerate() {
-            let path = path.child(field).index(i);
-            let env = container.env.as_deref().unwrap_or_default();
-            for (j, variable) in env.iter().enumerate() {
-                if let Some(first) = env[..j].iter().position(|other| other.name == variable.name) {
-                    let at = path.child("env");
-                    warnings.push(format!(
-                        "{}: hides previous definition of {:?}, which may be dropped when using apply",
-                        at.index(j), env[first].name
-                    ));
-                }
-            }
+    if spec.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+        warnings.push(format!(
+            "{}: must be >= 0; negative values are invalid and will be treated as 1",
+            path.child("terminationGracePeriodSeconds")
+        ));
+    }
+    for (field, set) in [
+        ("hostPID", spec.host_pid),
+        ("hostIPC", spec.host_ipc),
+        ("shareProcessNamespace", spec.share_process_namespace),
+    ] {
+        if set == Some(true) {
+            let path = path.child(field);
+            warnings.push(format!("{path}: has no effect, there are no processes in WebAssembly"));
+        }
+    }
+    for (i, volume) in spec.volumes.iter().flatten().enumerate() {
+        for field in source_fields(volume).iter().filter(|field| !VOLUMES.contains(&field.as_str()))
+        {
+            let path = path.child("volumes").index(i).child(field);
+            let list = VOLUMES.join(", ");
+            warnings.push(format!("{path}: nodes cannot mount this type of volume, only {list}"));
+        }
+    }
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    for (field, containers) in [("initContainers", init), ("containers", &spec.containers)] {
+        for (i, container) in containers.iter().enumerate() {
+            container_warnings(&mut warnings, &path.child(field).index(i), container);
         }
     }
     warnings
+}
+
+fn container_warnings(warnings: &mut Vec<String>, path: &FieldPath, container: &Container) {
+    duplicates(warnings, path, container);
+    fractions(warnings, path, container);
+    let privileged = container.security_context.as_ref().and_then(|context| context.privileged);
+    if privileged == Some(true) {
+        let path = path.child("securityContext").child("privileged");
+        warnings.push(format!("{path}: has no effect, a sandbox gives no privileges"));
+    }
+    if container.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some() || l.post_start.is_some())
+    {
+        warnings.push(format!("{}: hooks are not run", path.child("lifecycle")));
+    }
+    for (field, probe) in [
+        ("livenessProbe", &container.liveness_probe),
+        ("readinessProbe", &container.readiness_probe),
+        ("startupProbe", &container.startup_probe),
+    ] {
+        let fails = |probe: &Probe| probe.exec.is_some() || probe.grpc.is_some();
+        if probe.as_ref().is_some_and(fails) {
+            let path = path.child(field);
+            warnings
+                .push(format!("{path}: always fails, use httpGet or tcpSocket for WebAssembly"));
+        }
+    }
+}
+
+fn duplicates(warnings: &mut Vec<String>, path: &FieldPath, container: &Container) {
+    let env = container.env.as_deref().unwrap_or_default();
+    for (i, variable) in env.iter().enumerate() {
+        if env[..i].iter().any(|other| other.name == variable.name) {
+            let path = path.child("env").index(i);
+            let name = &variable.name;
+            warnings.push(format!(
+                "{path}: hides previous definition of {name:?}, which may be dropped when using apply"
+            ));
+        }
+    }
+    let ports = container.ports.as_deref().unwrap_or_default();
+    for (i, port) in ports.iter().enumerate() {
+        let same = ports[..i].iter().position(|other| {
+            other.container_port == port.container_port && other.protocol == port.protocol
+        });
+        if let Some(first) = same {
+            let path = path.child("ports");
+            let (second, first) = (path.index(i), path.index(first));
+            warnings.push(format!("{second}: duplicate port definition with {first}"));
+        }
+    }
+}
+
+fn fractions(warnings: &mut Vec<String>, path: &FieldPath, container: &Container) {
+    let Some(resources) = &container.resources else { return };
+    for (field, list) in [("limits", &resources.limits), ("requests", &resources.requests)] {
+        let Some(memory) = list.as_ref().and_then(|list| list.get("memory")) else { continue };
+        if Quantity::try_from(memory).is_ok_and(|amount| !amount.is_whole()) {
+            let path = path.child("resources").child(field).key("memory");
+            let text = &memory.0;
+            warnings.push(format!(
+                "{path}: fractional byte value {text:?} is invalid, must be an integer"
+            ));
+        }
+    }
 }
