@@ -11,7 +11,10 @@ use crate::store::StoreError;
 /// What can go wrong between us and a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No HTTP client could be made, for instance of a broken CA certificate.
+    /// An extra CA certificate is none.
+    #[error("an extra CA certificate cannot be read")]
+    Certificate(#[source] rustls::pki_types::pem::Error),
+    /// No HTTP client could be made.
     #[error("cannot set up the client for registries")]
     Setup(#[source] Box<OciDistributionError>),
     /// The registry has no such artifact.

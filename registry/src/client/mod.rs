@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use oci_distribution::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject as _};
+
 use crate::reference::Reference;
 
 mod auth;
@@ -37,6 +40,8 @@ pub struct Options {
     pub extra_ca: Vec<Vec<u8>>,
     /// Registries (host and port) spoken to in plain HTTP, though they are not on loopback.
     pub plain_http: Vec<String>,
+    /// Registries (host and port) on loopback that speak TLS nevertheless.
+    pub tls: Vec<String>,
 }
 
 /// A client of any registry; clones share their connections.
@@ -68,7 +73,9 @@ impl Client {
 
     /// Whether a registry is spoken to in plain HTTP.
     fn is_plain(&self, registry: &str) -> bool {
-        is_loopback(registry) || self.inner.options.plain_http.iter().any(|host| host == registry)
+        let listed = |hosts: &[String]| hosts.iter().any(|host| host == registry);
+        let Options { plain_http, tls, .. } = &self.inner.options;
+        !listed(tls) && (is_loopback(registry) || listed(plain_http))
     }
 
     fn session(
@@ -93,12 +100,14 @@ impl Client {
             // An error says that another thread was first, which serves as well.
             drop(rustls::crypto::ring::default_provider().install_default());
         }
-        let certificate =
-            |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
+        let mut extra_root_certificates = Vec::new();
+        for pem in &self.inner.options.extra_ca {
+            extra_root_certificates.extend(certificates(pem)?);
+        }
         let mut config = ClientConfig {
             protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
             use_monolithic_push: true,
-            extra_root_certificates: self.inner.options.extra_ca.iter().map(certificate).collect(),
+            extra_root_certificates,
             connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(READ_TIMEOUT),
             user_agent: USER_AGENT,
@@ -114,6 +123,21 @@ impl Client {
         }
         oci_distribution::Client::try_from(config).map_err(|e| ClientError::Setup(Box::new(e)))
     }
+}
+
+/// The certificates in a PEM text. The OCI client would take a text without any in silence, and
+/// then trust less than its user believes.
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = parsed.map_err(ClientError::Certificate)?;
+    if found.is_empty() {
+        return Err(ClientError::Certificate(pem::Error::NoItemsFound));
+    }
+    let encode = |der: CertificateDer<'_>| Certificate {
+        encoding: CertificateEncoding::Der,
+        data: der.to_vec(),
+    };
+    Ok(found.into_iter().map(encode).collect())
 }
 
 /// Whether a registry (host with optional port) is on this machine.
@@ -148,6 +172,7 @@ mod tests {
     fn only_loopback_and_listed_registries_are_spoken_to_in_plain() {
         let client = Client::new(Options {
             plain_http: vec!["registry.lan:5000".to_owned()],
+            tls: vec!["localhost:5443".to_owned()],
             ..Options::default()
         });
         for plain in [
@@ -160,7 +185,14 @@ mod tests {
         ] {
             assert!(client.is_plain(plain), "{plain}");
         }
-        for tls in ["ghcr.io", "10.0.0.1:5000", "registry.lan", "localhost.evil.org", "128.0.0.1"] {
+        for tls in [
+            "localhost:5443",
+            "ghcr.io",
+            "10.0.0.1:5000",
+            "registry.lan",
+            "localhost.evil.org",
+            "128.0.0.1",
+        ] {
             assert!(!client.is_plain(tls), "{tls}");
         }
     }

@@ -199,5 +199,26 @@ async fn a_broken_ca_certificate_is_an_error_and_not_a_weaker_client() {
     let options = Options { extra_ca: vec![b"not a certificate".to_vec()], ..Options::default() };
     let reference: Reference = "registry.invalid/hello".parse().unwrap();
     let refused = Client::new(options).pull(&reference, &Auth::Anonymous, &setting.store).await;
-    assert!(matches!(refused, Err(ClientError::Setup(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ClientError::Certificate(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn over_tls_a_registry_is_trusted_by_the_given_ca_alone() {
+    let setting = Setting::new().await;
+    let (address, ca) = setting.registry.listen_tls().await;
+    let host = address.to_string();
+    let reference: Reference = format!("{host}/hello:v1").parse().unwrap();
+    let trusting =
+        |extra_ca| Client::new(Options { extra_ca, tls: vec![host.clone()], ..Options::default() });
+    let artifact = Artifact::build(module()).unwrap();
+
+    let client = trusting(vec![ca]);
+    client.push(&reference, &writer(), &artifact, silent()).await.unwrap();
+    let pulled = client.pull(&reference, &Auth::Anonymous, &setting.store).await.unwrap();
+    assert_eq!(pulled.digest, artifact.digest);
+
+    let distrusting = trusting(vec![]);
+    let refused = distrusting.pull(&reference, &Auth::Anonymous, &setting.store).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Unreachable { .. }), "{refused:?}");
+    assert!(refused.chain().contains("certificate"), "{}", refused.chain());
 }

@@ -13,6 +13,8 @@ use registry::manifest::IMAGE_MANIFEST;
 use registry::server::{Authenticator, router};
 use registry::store::Repositories;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 /// The password of whoever may write.
@@ -29,6 +31,30 @@ impl Authenticator for Token {
 /// Credentials that may write.
 pub fn writer() -> Auth {
     Auth::Basic { username: "anyone".to_owned(), password: TOKEN.to_owned() }
+}
+
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = tokio_rustls::server::TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            // A client that does not trust us breaks off.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
 }
 
 /// A registry over a fresh directory.
@@ -78,11 +104,31 @@ impl Registry {
 
     /// Serves it on a free port of the loopback; ends with the test's runtime.
     pub async fn listen(&self) -> SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = self.router.clone();
         tokio::spawn(async move { axum::serve(listener, router).await });
         address
+    }
+
+    /// Serves it over TLS; also answers the CA certificate in PEM.
+    pub async fn listen_tls(&self) -> (SocketAddr, Vec<u8>) {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let pem = made.cert.pem().into_bytes();
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (address, pem)
     }
 
     /// Sends a request as it is.
