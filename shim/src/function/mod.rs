@@ -140,6 +140,10 @@ impl HttpHandler for Function {
         let Some(slot) = inner.admit(deadline).await else {
             return Err(refused(request, RefusedReason::Saturated));
         };
+        // It may have been killed while this waited for its turn.
+        if inner.killed.is_cancelled() {
+            return Err(refused(request, RefusedReason::NotListening));
+        }
         let Some(instance) = inner.setup.engine.try_instance() else {
             return Err(refused(request, RefusedReason::Saturated));
         };
