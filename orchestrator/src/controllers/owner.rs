@@ -9,8 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReferen
 use kube::api::{Patch, PatchParams};
 use kube::core::{ObjectMeta, Selector, SelectorExt};
 use kube::{Api, Client, Resource};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::info;
 
 use super::runtime::Written;
@@ -97,6 +98,12 @@ pub fn controller_reference<O: Resource<DynamicType = ()>>(owner: &O) -> OwnerRe
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
+}
+
+/// A list in a merge patch: an empty one takes the field away, as Kubernetes
+/// stores no empty lists in metadata.
+pub fn list_or_absent<T: Serialize>(list: &[T]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list) }
 }
 
 /// What `owner` does with an object that it may control.
@@ -212,7 +219,7 @@ where
     }
     info!(namespace, name, owner = owner.meta().name, ?claim, "controller of object changes");
     let patch = json!({"metadata": {
-        "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners,
+        "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": list_or_absent(&owners),
     }});
     let api = Api::<K>::namespaced(client.clone(), namespace);
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {

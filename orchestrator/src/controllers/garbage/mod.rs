@@ -30,8 +30,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::Context;
 use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::{Context, owner};
 use crate::client::{Change, Informer, Informers, ObjectKey, status_code};
 use graph::{Graph, Node, ORPHAN, Propagation, Step};
 
@@ -294,14 +294,14 @@ impl GarbageCollector {
         if owners.len() == node.owners.len() {
             return Ok(());
         }
-        self.change(&node, json!({"ownerReferences": owners})).await
+        self.change(&node, json!({"ownerReferences": owner::list_or_absent(&owners)})).await
     }
 
     async fn release(&self, node: &Node, finalizer: &str) -> Result<(), Error> {
         let mut finalizers = node.finalizers.clone();
         finalizers.retain(|name| name != finalizer);
         debug!(kind = node.resource.kind, key = %node.key, finalizer, "finalizer is done");
-        self.change(node, json!({"finalizers": finalizers})).await
+        self.change(node, json!({"finalizers": owner::list_or_absent(&finalizers)})).await
     }
 
     /// Changes metadata, if the object is still the one that the graph knows.
