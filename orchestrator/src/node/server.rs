@@ -141,7 +141,12 @@ fn attempt(pod: &Pod, container: &str, previous: bool) -> Result<(u32, Id), Stri
     if let Some(waiting) = waiting
         && status.container_id.is_none()
     {
-        let reason = waiting.reason.as_deref().unwrap_or("ContainerCreating");
+        let reason = match waiting.reason.as_deref() {
+            Some("ErrImagePull" | "ImagePullBackOff") => "trying and failing to pull image",
+            Some("InvalidImageName") => "image can't be pulled",
+            Some(reason) => reason,
+            None => "ContainerCreating",
+        };
         return Err(format!(
             "container {container:?} in pod {name:?} is waiting to start: {reason}"
         ));
