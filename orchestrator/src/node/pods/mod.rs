@@ -1,7 +1,7 @@
 //! The Pods of this node: one worker each, woken by what changes.
 //!
 //! The informer of Pods and the runtime's events say whom to wake; nothing is
-//! polled. A worker decides purely ([`plan()`]) and acts thinly ([`worker`]); it
+//! polled. A worker decides purely ([`mod@plan`]) and acts thinly ([`worker`]); it
 //! owns all that it started and ends after its Pod is gone.
 mod backoff;
 mod checkpoint;

@@ -2,7 +2,7 @@
 //! Pod refers to.
 //!
 //! What a volume holds is planned purely ([`contents`]); [`Volumes`] writes it,
-//! and swaps it whole ([`write`]) when an object changes under a running Pod.
+//! and swaps it whole ([`mod@write`]) when an object changes under a running Pod.
 mod mounts;
 mod write;
 
