@@ -72,7 +72,10 @@ impl Pods {
         let mut relist = tokio::time::interval(RELIST);
         relist.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            for uid in std::mem::take(&mut *self.fresh.lock()) {
+            // Taken before the loop: its head would hold the lock to the end, and
+            // `change` takes the two locks in the other order.
+            let fresh = std::mem::take(&mut *self.fresh.lock());
+            for uid in fresh {
                 let inbox = self.inboxes.lock().get(&uid).cloned();
                 if let Some(inbox) = inbox {
                     let worker = Worker::new(Arc::clone(&node), inbox);
