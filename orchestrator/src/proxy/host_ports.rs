@@ -200,6 +200,7 @@ mod tests {
                 protocol: Protocol::Tcp,
                 session_affinity: false,
                 host_endpoints: false,
+                http2: false,
                 endpoints: vec![Endpoint {
                     address: (pod.ip(), 7).into(),
                     condition: Condition::Ready,

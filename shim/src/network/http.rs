@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderValue, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -80,8 +80,24 @@ pub(crate) struct Unanswered {
     pub(crate) source: hyper::Error,
 }
 
-/// Writes a request to a connection and reads the answer, as HTTP/1.1.
+/// Writes a request to a connection and reads the answer, as HTTP/2 where it
+/// cannot be HTTP/1.1.
 pub(super) async fn send<T>(
+    switch: &Switch,
+    connection: T,
+    request: Request,
+) -> Result<Response, Unanswered>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    if is_grpc(&request) {
+        send_http2(switch, connection, request).await
+    } else {
+        send_http1(switch, connection, request).await
+    }
+}
+
+async fn send_http1<T>(
     switch: &Switch,
     connection: T,
     mut request: Request,
@@ -112,14 +128,76 @@ where
     }
 }
 
+async fn send_http2<T>(
+    switch: &Switch,
+    connection: T,
+    mut request: Request,
+) -> Result<Response, Unanswered>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let shaken = hyper::client::conn::http2::Builder::new(Tasks(switch.clone()))
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADERS as u32)
+        .handshake::<_, Body>(TokioIo::new(connection))
+        .await;
+    let (mut sender, connection) = match shaken {
+        Ok(shaken) => shaken,
+        Err(source) => return Err(Unanswered { request: Some(request), source }),
+    };
+    switch.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection of a request ended badly");
+        }
+    });
+    to_absolute_form(&mut request);
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+        Err(mut error) => {
+            let request = error.take_message();
+            Err(Unanswered { request, source: error.into_error() })
+        }
+    }
+}
+
+/// gRPC has no other form than HTTP/2.
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A request target as HTTP/2 has it: with the authority that `Host` names.
+fn to_absolute_form(request: &mut Request) {
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    if parts.authority.is_none() {
+        parts.authority = host.and_then(|host| host.as_bytes().try_into().ok());
+    }
+    if parts.authority.is_some() && parts.scheme.is_none() {
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+    }
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    }
+    // Only an authority without a scheme could fail, and it has one.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_2;
+}
+
 /// Sends a request to a guest's own socket. It comes back if none of it was
 /// sent; afterwards a failure is a 502.
 pub(super) async fn send_to_guest(
     switch: &Switch,
     stream: Stream,
     request: Request,
+    http2: bool,
 ) -> Result<Response, Refused> {
-    match send(switch, stream, request).await {
+    let sent = if http2 {
+        send_http2(switch, stream, request).await
+    } else {
+        send(switch, stream, request).await
+    };
+    match sent {
         Ok(response) => Ok(response),
         Err(Unanswered { request: Some(request), .. }) => {
             Err(Refused { request, reason: RefusedReason::NotListening })
@@ -158,4 +236,94 @@ fn status(status: StatusCode) -> Response {
     let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use http::header::TE;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper_util::rt::TokioExecutor;
+
+    use super::*;
+    use crate::network::{
+        AttachConfig, Condition, Endpoint, PodNet, Protocol, ServicePort, ServiceTable,
+    };
+
+    /// A guest that answers as gRPC servers do: a message, then its status in trailers.
+    fn serve_http2(pod: &PodNet) {
+        let mut listener = pod.listen_tcp("0.0.0.0:80".parse().unwrap(), 16).unwrap();
+        pod.switch().spawn(async move {
+            let service =
+                hyper::service::service_fn(|request: http::Request<Incoming>| async move {
+                    let (version, uri) = (request.version(), request.uri().clone());
+                    let said = format!("{version:?} {uri} {:?}", request.headers().get(TE));
+                    let mut trailers = HeaderMap::new();
+                    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+                    let frames = [Frame::data(Bytes::from(said)), Frame::trailers(trailers)];
+                    let frames = futures::stream::iter(frames.map(Ok::<_, Infallible>));
+                    Ok::<_, Infallible>(http::Response::new(StreamBody::new(frames)))
+                });
+            while let Some(stream) = listener.accept().await {
+                let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = served.await {
+                    tracing::debug!(%error, "the test's client has gone");
+                }
+            }
+        });
+    }
+
+    async fn answer(response: Result<Response, Refused>) -> (String, HeaderMap) {
+        let collected = response.unwrap().into_body().collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        (String::from_utf8(collected.to_bytes().to_vec()).unwrap(), trailers)
+    }
+
+    #[tokio::test]
+    async fn grpc_reaches_a_guest_in_http_2_and_its_trailers_the_caller() {
+        let switch = Switch::default();
+        let pod = switch.attach(AttachConfig::default()).unwrap();
+        serve_http2(&pod);
+        let request = http::Request::post("/shop.Cart/Get")
+            .header(HOST, "cart.shop:80")
+            .header(CONTENT_TYPE, "application/grpc+proto")
+            .header(TE, "trailers")
+            .body(Body::default())
+            .unwrap();
+        let peer = Peer { source: (switch.node_ip(), 50_000).into() };
+        let (said, trailers) =
+            answer(switch.request((pod.ip(), 80).into(), request, peer).await).await;
+        assert_eq!(said, "HTTP/2.0 http://cart.shop:80/shop.Cart/Get Some(\"trailers\")");
+        assert_eq!(trailers["grpc-status"], "0");
+        switch.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_port_of_h2c_is_spoken_to_in_http_2() {
+        let switch = Switch::default();
+        let pod = switch.attach(AttachConfig::default()).unwrap();
+        serve_http2(&pod);
+        let service = "10.43.0.9:80".parse().unwrap();
+        switch.set_services(ServiceTable {
+            ports: vec![ServicePort {
+                address: service,
+                protocol: Protocol::Tcp,
+                session_affinity: false,
+                host_endpoints: false,
+                http2: true,
+                endpoints: vec![Endpoint {
+                    address: (pod.ip(), 80).into(),
+                    condition: Condition::Ready,
+                }],
+            }],
+        });
+        let request = http::Request::get("http://web.shop/x").body(Body::default()).unwrap();
+        let peer = Peer { source: (switch.node_ip(), 50_000).into() };
+        let (said, _) = answer(switch.request(service, request, peer).await).await;
+        assert_eq!(said, "HTTP/2.0 http://web.shop/x None");
+        switch.shutdown().await;
+    }
 }

@@ -37,6 +37,8 @@ pub struct ServicePort {
     /// Whether the endpoints are the cluster's own servers, which may listen on
     /// the host's addresses, where no Pod gets otherwise.
     pub host_endpoints: bool,
+    /// Whether guests' sockets behind it speak HTTP/2 from their first byte (h2c).
+    pub http2: bool,
     /// The Pods behind it.
     pub endpoints: Vec<Endpoint>,
 }
@@ -73,8 +75,17 @@ pub(super) struct Route {
     ready: Vec<SocketAddr>,
     terminating: Vec<SocketAddr>,
     session_affinity: bool,
-    pub(super) host_endpoints: bool,
+    pub(super) manner: Manner,
     next: AtomicUsize,
+}
+
+/// How the endpoints of a Service port are reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// Whether they may be the host's own addresses.
+    pub(super) host: bool,
+    /// Whether sockets are spoken to in HTTP/2.
+    pub(super) http2: bool,
 }
 
 impl Routes {
@@ -112,7 +123,7 @@ impl Route {
             ready: of(Condition::Ready),
             terminating: of(Condition::Terminating),
             session_affinity: port.session_affinity,
-            host_endpoints: port.host_endpoints,
+            manner: Manner { host: port.host_endpoints, http2: port.http2 },
             // Else every new table would send its first request to the same endpoint.
             next: AtomicUsize::new(rand::random::<u16>().into()),
         }
@@ -149,6 +160,7 @@ mod tests {
                 protocol: Protocol::Tcp,
                 session_affinity,
                 host_endpoints: false,
+                http2: false,
                 endpoints: endpoints
                     .iter()
                     .map(|(address, condition)| Endpoint {

@@ -17,7 +17,7 @@ use super::address::{Addresses, Range};
 use super::datagram::Mailbox;
 use super::listener::{Accepts, Listener};
 use super::pod::next_ephemeral;
-use super::services::Routes;
+use super::services::{Manner, Routes};
 use super::{
     AttachConfig, ConnectError, DnsTable, NetworkError, Peer, PodNet, Protocol, Refused,
     RefusedReason, Request, Response, ServiceTable, Stream, bridge, http, outside,
@@ -194,13 +194,12 @@ impl Switch {
     ) -> Result<Response, Refused> {
         let routes = self.routes();
         let Some(route) = routes.get(Protocol::Tcp, to) else {
-            return self.request_endpoint(to, request, peer, false).await;
+            return self.request_endpoint(to, request, peer, Manner::default()).await;
         };
         let mut refused = Refused { request, reason: RefusedReason::NotListening };
         let mut saturated = false;
         for endpoint in route.candidates(peer.source.ip()) {
-            let answer =
-                self.request_endpoint(endpoint, refused.request, peer, route.host_endpoints).await;
+            let answer = self.request_endpoint(endpoint, refused.request, peer, route.manner).await;
             refused = match answer {
                 Ok(response) => return Ok(response),
                 Err(refused) => refused,
@@ -218,13 +217,13 @@ impl Switch {
         to: SocketAddr,
         request: Request,
         peer: &Peer,
-        host_endpoint: bool,
+        manner: Manner,
     ) -> Result<Response, Refused> {
         if let Some(Accepts::Requests(port)) = self.listener(to, peer.source.ip()) {
             return port.call(request, peer.clone()).await;
         }
-        match self.connect_endpoint(peer.source, to, host_endpoint).await {
-            Ok(stream) => http::send_to_guest(self, stream, request).await,
+        match self.connect_endpoint(peer.source, to, manner.host).await {
+            Ok(stream) => http::send_to_guest(self, stream, request, manner.http2).await,
             Err(error) => {
                 tracing::debug!(%to, %error, "endpoint not reached");
                 Err(Refused { request, reason: RefusedReason::NotListening })
@@ -247,7 +246,7 @@ impl Switch {
             return self.connect_endpoint(from, to, false).await;
         };
         for endpoint in route.candidates(from.ip()) {
-            match self.connect_endpoint(from, endpoint, route.host_endpoints).await {
+            match self.connect_endpoint(from, endpoint, route.manner.host).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => tracing::debug!(%to, %endpoint, %error, "endpoint not reached"),
             }

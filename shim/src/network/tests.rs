@@ -86,6 +86,7 @@ fn service(endpoints: &[(SocketAddr, Condition)], protocol: Protocol) -> Service
             protocol,
             session_affinity: false,
             host_endpoints: false,
+            http2: false,
             endpoints: endpoints
                 .iter()
                 .map(|(address, condition)| Endpoint { address: *address, condition: *condition })

@@ -116,6 +116,7 @@ async fn two_guests_talk_by_service_name() {
             protocol: Protocol::Tcp,
             session_affinity: false,
             host_endpoints: false,
+            http2: false,
             endpoints: vec![Endpoint {
                 address: (server.ip(), 7).into(),
                 condition: Condition::Ready,

@@ -11,6 +11,9 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use shim::network::{self, Condition, DnsTable, Protocol, Record, ServiceTable};
 
+/// The `appProtocol` of servers that speak HTTP/2 without TLS (KEP-3726).
+const H2C: &str = "kubernetes.io/h2c";
+
 /// Names the Service that a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -102,6 +105,7 @@ impl Rules {
             protocol,
             session_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
             host_endpoints,
+            http2: port.app_protocol.as_deref() == Some(H2C),
             endpoints,
         });
         let node_port = port.node_port.and_then(|port| u16::try_from(port).ok());
