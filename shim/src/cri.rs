@@ -139,6 +139,9 @@ pub struct ContainerConfig {
     pub resources: LinuxContainerResources,
     /// Requests a function handles at once; the default where `None`.
     pub concurrency: Option<usize>,
+    /// Requests that one instance of a function may serve, one after another;
+    /// `None` gives each request an instance of its own.
+    pub reuse: Option<std::num::NonZeroU64>,
     /// How long one request of a function may take; the default where `None`.
     pub request_timeout: Option<Duration>,
     /// Opaque labels, for listing.

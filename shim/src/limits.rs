@@ -4,8 +4,8 @@
 //! from it through [`InstanceLimits`], which wasmtime asks before it grows a
 //! memory or a table. The instance that would take the account over its limit
 //! ends with [`OomKilled`]; its neighbours keep what they have.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::ResourceLimiter;
 
@@ -32,12 +32,15 @@ pub struct OomKilled {
 }
 
 /// What all instances of one container hold together.
-#[derive(Debug)]
 pub struct MemoryAccount {
     limit: AtomicU64,
     used: AtomicU64,
     peak: AtomicU64,
+    relief: OnceLock<Relief>,
 }
+
+/// Gives memory back that is held for convenience only; whether there was any.
+pub type Relief = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl MemoryAccount {
     /// An empty account; `None` is without limit.
@@ -46,7 +49,14 @@ impl MemoryAccount {
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
+            relief: OnceLock::new(),
         }
+    }
+
+    /// Says what to try, again and again, before an instance is ended. Only the
+    /// first one counts.
+    pub fn set_relief(&self, relief: Relief) {
+        self.relief.get_or_init(|| relief);
     }
 
     /// Changes the limit; what is held already stays.
@@ -65,6 +75,15 @@ impl MemoryAccount {
     }
 
     fn charge(&self, bytes: u64) -> Result<(), OomKilled> {
+        loop {
+            match self.try_charge(bytes) {
+                Err(_) if self.relief.get().is_some_and(|relief| relief()) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn try_charge(&self, bytes: u64) -> Result<(), OomKilled> {
         let limit = self.limit.load(Ordering::Relaxed);
         let fits = |used: u64| used.checked_add(bytes).filter(|wanted| *wanted <= limit);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
@@ -82,7 +101,6 @@ impl MemoryAccount {
 }
 
 /// One instance's share of its container's account; given back when dropped.
-#[derive(Debug)]
 pub struct InstanceLimits {
     account: Arc<MemoryAccount>,
     share: u64,
@@ -170,6 +188,24 @@ mod tests {
         assert_eq!(account.used(), (2 << 20) + HOST_SHARE);
         assert_eq!(account.peak(), (3 << 20) + 2 * HOST_SHARE);
         assert!(neighbour.memory_growing(2 * MIB, 3 * MIB, None).unwrap());
+    }
+
+    #[test]
+    fn what_is_held_for_convenience_goes_before_anything_is_ended() {
+        let account = Arc::new(MemoryAccount::new(Some(4 << 20)));
+        let idle = || {
+            let mut idle = InstanceLimits::new(account.clone()).unwrap();
+            idle.memory_growing(0, MIB, None).unwrap();
+            idle
+        };
+        let kept = parking_lot::Mutex::new(vec![idle(), idle()]);
+        account.set_relief(Box::new(move || kept.lock().pop().is_some()));
+        let mut busy = InstanceLimits::new(account.clone()).unwrap();
+
+        assert!(busy.memory_growing(0, 3 * MIB, None).unwrap());
+
+        assert_eq!(account.used(), (3 << 20) + HOST_SHARE);
+        assert!(busy.memory_growing(3 * MIB, 5 * MIB, None).is_err());
     }
 
     #[test]

@@ -265,3 +265,68 @@ async fn two_containers_of_a_pod_cannot_have_one_port() {
     assert!(refused.to_string().contains("8080"), "{refused}");
     assert_eq!(node.exit(&id).await.reason, ExitReason::ContainerCannotRun);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_kept_for_the_next_request_where_its_container_asks_for_it() {
+    let reuse = std::num::NonZeroU64::new(3);
+    let (node, id) = prober(ContainerConfig { reuse, ..ContainerConfig::default() }).await;
+    let held = || node.shim.container_stats(&id).unwrap().memory_working_set;
+
+    assert_eq!(node.get("/mem?2").await.0, 200);
+    let after_one = held();
+    assert!(after_one > 2 << 20, "{after_one} bytes are held");
+    assert_eq!(node.get("/mem?2").await.0, 200);
+    assert!(held() > after_one, "the second request had an instance of its own");
+    assert_eq!(node.get("/fine").await.0, 200);
+    assert_eq!(held(), 0, "three requests are as many as it may serve");
+    assert_eq!(node.shim.container_stats(&id).unwrap().requests, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_failed_is_not_used_again() {
+    let mut config = ContainerConfig {
+        reuse: std::num::NonZeroU64::new(u64::MAX),
+        request_timeout: Some(Duration::from_millis(500)),
+        ..ContainerConfig::default()
+    };
+    config.resources.memory_limit = Some(8 << 20);
+    let (node, id) = prober(config).await;
+    for (path, status) in [("/trap", 500), ("/mem?64", 500), ("/loop", 504)] {
+        assert_eq!(node.get("/mem?1").await.0, 200);
+        assert_eq!(node.get(path).await.0, status);
+        eventually("its memory is given back", || {
+            node.shim.container_stats(&id).unwrap().memory_working_set == 0
+        })
+        .await;
+    }
+    assert_eq!(node.get("/fine").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_wait_make_room_for_one_that_works() {
+    let mut config = ContainerConfig {
+        reuse: std::num::NonZeroU64::new(u64::MAX),
+        ..ContainerConfig::default()
+    };
+    config.resources.memory_limit = Some(8 << 20);
+    let (node, id) = prober(config).await;
+    // The one that slept comes back last and is the next to be taken.
+    let (slept, grown) = tokio::join!(node.get("/sleep?200"), node.get("/mem?3"));
+    assert_eq!((slept.0, grown.0), (200, 200));
+
+    assert_eq!(node.get("/mem?6").await.0, 200);
+
+    assert!(node.shim.container_stats(&id).unwrap().memory_peak <= 8 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_function_keeps_no_instance() {
+    let reuse = std::num::NonZeroU64::new(u64::MAX);
+    let (node, id) = prober(ContainerConfig { reuse, ..ContainerConfig::default() }).await;
+    assert_eq!(node.get("/fine").await.0, 200);
+    node.shim.stop_container(&id, Duration::from_secs(30)).await.unwrap();
+    eventually("its memory is given back", || {
+        node.shim.container_stats(&id).unwrap().memory_working_set == 0
+    })
+    .await;
+}

@@ -4,6 +4,7 @@
 //! a request a weight of which one CPU has 1024. What Podium adds is said by
 //! annotations, as the Kubernetes API has no field for it.
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
@@ -24,6 +25,8 @@ const LEAST_SHARES: u64 = 2;
 const FUEL: &str = "podium.dev/fuel";
 /// Annotation of the requests a function handles at once.
 const CONCURRENCY: &str = "podium.dev/concurrency";
+/// Annotation of the requests one instance of a container's function may serve.
+const REUSE: &str = "podium.dev/reuse";
 /// Annotation of the time one request may take.
 const REQUEST_TIMEOUT: &str = "podium.dev/request-timeout";
 
@@ -113,6 +116,21 @@ pub(super) fn serving(annotations: &BTreeMap<String, String>) -> Result<Serving,
             duration,
         )?,
     })
+}
+
+/// How many requests an instance of this container serves, if more than one.
+pub(super) fn reuse(
+    container: &str,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Option<NonZeroU64>, ResourceError> {
+    let wanted = "true, false or the number of requests that one instance serves";
+    let said =
+        annotation(annotations, &format!("{REUSE}.{container}"), wanted, |text| match text {
+            "true" => Some(NonZeroU64::MAX),
+            "false" => Some(NonZeroU64::MIN),
+            number => number.parse().ok(),
+        })?;
+    Ok(said.filter(|most| *most > NonZeroU64::MIN))
 }
 
 /// What a Pod asks of its node: the sum of its containers, or its largest init container.
@@ -213,6 +231,24 @@ mod tests {
         let annotations = BTreeMap::from([("podium.dev/fuel.web".to_owned(), "1000".to_owned())]);
         let limits = of(&container(json!({"limits": {"memory": "64Mi"}})), &annotations).unwrap();
         assert_eq!((limits.memory_limit, limits.fuel), (Some(64 << 20), Some(1000)));
+    }
+
+    #[test]
+    fn an_instance_is_reused_where_its_container_says_so() {
+        let reuse = |text: &str| {
+            let annotations =
+                BTreeMap::from([("podium.dev/reuse.web".to_owned(), text.to_owned())]);
+            assert_eq!(reuse("other", &annotations).unwrap(), None);
+            reuse("web", &annotations).map(|most| most.map(NonZeroU64::get))
+        };
+        assert_eq!(reuse("true").unwrap(), Some(u64::MAX));
+        assert_eq!(reuse("100").unwrap(), Some(100));
+        assert_eq!(reuse("1").unwrap(), None);
+        assert_eq!(reuse("false").unwrap(), None);
+        for wrong in ["0", "yes", "-1"] {
+            let error = reuse(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("annotation podium.dev/reuse.web must be true"), "{error}");
+        }
     }
 
     #[test]

@@ -31,6 +31,9 @@ use cache::Cache;
 /// artifact does not wait for a large one.
 const COMPILATIONS: usize = 2;
 
+/// One in this many instances may be idle: requests always find room in the rest.
+const IDLE_SHARE: usize = 2;
+
 /// Why an artifact cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -84,6 +87,7 @@ pub struct Engine {
     artifacts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Weak<Artifact>>>>>,
     compilations: Arc<Semaphore>,
     instances: Arc<Semaphore>,
+    idle: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -101,6 +105,7 @@ impl Engine {
             artifacts: Mutex::new(HashMap::new()),
             compilations: Arc::new(Semaphore::new(COMPILATIONS)),
             instances: Arc::new(Semaphore::new(built.slots)),
+            idle: Arc::new(Semaphore::new(built.slots / IDLE_SHARE)),
         })
     }
 
@@ -112,6 +117,12 @@ impl Engine {
     /// Room for one more instance, or `None` while the pool is full.
     pub fn try_instance(&self) -> Option<OwnedSemaphorePermit> {
         self.instances.clone().try_acquire_owned().ok()
+    }
+
+    /// Room for one more instance that waits for a request, or `None` while
+    /// enough of the pool is kept that way.
+    pub fn try_idle(&self) -> Option<OwnedSemaphorePermit> {
+        self.idle.clone().try_acquire_owned().ok()
     }
 
     /// Prepares the artifact with this digest, whose bytes `read` fetches if

@@ -1,18 +1,20 @@
 //! One request in one instance, from its store to its end.
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::Inner;
 use super::answer::{Failure, Head, Verdict};
-use crate::guest::{self, Guest, ending};
-use crate::limits::InstanceLimits;
+use super::instance::{Instance, Room};
+use crate::guest::ending;
 use crate::network::{BoxError, Request};
 
 /// What a request holds while its guest runs.
@@ -20,67 +22,111 @@ pub(super) struct Call {
     pub(super) function: Arc<Inner>,
     pub(super) verdict: Verdict,
     pub(super) deadline: Instant,
-    /// Its places among those handled at once, by the function and by the node.
-    pub(super) _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Its place among those that the function handles at once.
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
+/// What a request begins with.
+pub(super) enum Start {
+    /// Room for an instance of its own.
+    Fresh(Room),
+    /// An instance that has served before.
+    Kept(Instance),
 }
 
 impl Call {
     /// Runs the guest to its end and leaves the verdict, before the store and
     /// with it the guest's ends of body and head are dropped.
-    pub(super) async fn run(self, request: Request, head: Head) {
-        let built = self.store();
-        let (ended, _store) = match built {
-            Ok(mut store) => (self.drive(&mut store, request, head).await, Some(store)),
+    pub(super) async fn run(self, start: Start, request: Request, head: Head) {
+        let built = self.instance(start);
+        let (ended, instance) = match built {
+            Ok(mut instance) => (self.drive(&mut instance, request, head).await, Some(instance)),
             Err(error) => (Err(failure(&error)), None),
         };
-        self.function.setup.requests.fetch_add(1, Ordering::Relaxed);
-        if let Err(failure) = ended {
-            if let Failure::Guest(reason, message) = &failure {
-                self.function.report(*reason, message.clone());
+        let function = &self.function;
+        function.setup.requests.fetch_add(1, Ordering::Relaxed);
+        match (ended, instance) {
+            (Ok(whole), Some(instance)) => {
+                let whole = whole && !function.killed.is_cancelled();
+                function.kept.give_back(&function.setup, instance, whole);
             }
-            self.verdict.set(failure);
+            (Err(failure), instance) => {
+                if let Failure::Guest(reason, message) = &failure {
+                    function.report(*reason, message.clone());
+                }
+                self.verdict.set(failure);
+                drop(instance);
+            }
+            (Ok(_), None) => {}
         }
     }
 
+    fn instance(&self, start: Start) -> wasmtime::Result<Instance> {
+        let Inner { setup, kept, .. } = &*self.function;
+        match start {
+            Start::Fresh(room) => Instance::new(setup, kept, room),
+            Start::Kept(mut instance) => {
+                instance.refuel(setup)?;
+                Ok(instance)
+            }
+        }
+    }
+
+    /// Whether the guest is whole afterwards.
     async fn drive(
         &self,
-        store: &mut Store<Guest>,
+        instance: &mut Instance,
         request: Request,
         head: Head,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        let mut handling = pin!(self.handle(instance, request, head));
+        // Most guests end at their first poll: those need no timer.
+        let mut limit = None;
+        poll_fn(|context| {
+            if let Poll::Ready(ended) = handling.as_mut().poll(context) {
+                return Poll::Ready(outcome(ended));
+            }
+            let limit = limit.get_or_insert_with(|| Box::pin(self.limit()));
+            limit.as_mut().poll(context).map(Err)
+        })
+        .await
+    }
+
+    /// Ends when the guest has to.
+    async fn limit(&self) -> Failure {
         tokio::select! {
-            biased;
-            ended = self.handle(store, request, head) => ended.or_else(|error| {
-                // A guest that exits after its answer has only come to its end.
-                let exit = ending::failed(&error);
-                if exit.code == 0 { Ok(()) } else { Err(Failure::Guest(exit.reason, exit.message)) }
-            }),
-            () = tokio::time::sleep_until(self.deadline) => Err(Failure::Deadline),
-            () = self.function.killed.cancelled() => Err(Failure::Killed),
+            () = tokio::time::sleep_until(self.deadline) => Failure::Deadline,
+            () = self.function.killed.cancelled() => Failure::Killed,
         }
     }
 
     async fn handle(
         &self,
-        store: &mut Store<Guest>,
+        instance: &mut Instance,
         request: Request,
         head: Head,
     ) -> wasmtime::Result<()> {
+        let store = &mut instance.store;
         let request = request.map(|body| body.map_err(body_error));
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
         let head = store.data_mut().http().new_response_outparam(head)?;
-        let proxy = self.function.setup.pre.instantiate_async(&mut *store).await?;
-        proxy.wasi_http_incoming_handler().call_handle(store, request, head).await
+        let proxy = match &instance.proxy {
+            Some(proxy) => proxy,
+            None => {
+                let proxy = self.function.setup.pre.instantiate_async(&mut *store).await?;
+                instance.proxy.insert(proxy)
+            }
+        };
+        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, head).await
     }
+}
 
-    fn store(&self) -> wasmtime::Result<Store<Guest>> {
-        let setup = &self.function.setup;
-        let limits = InstanceLimits::new(setup.memory.clone())?;
-        let wasi = setup.environment.context(&setup.stdio)?.build();
-        let fuel = setup.fuel.load(Ordering::Relaxed);
-        let net = setup.net.clone();
-        guest::component_store(setup.engine.wasmtime(), wasi, net, limits, Some(fuel))
-    }
+/// Whether a guest that came back by itself is whole.
+fn outcome(ended: wasmtime::Result<()>) -> Result<bool, Failure> {
+    let Err(error) = ended else { return Ok(true) };
+    // A guest that exits after its answer has only come to its end.
+    let exit = ending::failed(&error);
+    if exit.code == 0 { Ok(false) } else { Err(Failure::Guest(exit.reason, exit.message)) }
 }
 
 fn failure(error: &wasmtime::Error) -> Failure {

@@ -1,6 +1,7 @@
 //! Functions: guests that are called per request.
 //!
-//! Every request gets an instance of its own and is forgotten with it. A
+//! Every request gets an instance of its own and is forgotten with it, unless
+//! the container asks for instances that serve one request after another. A
 //! request is Queued (bounded) → Running → Answered. Its first slice runs on
 //! the task that brought it; most requests end there, their whole body in hand.
 //! What goes wrong with one request is that request's answer: 500 for a trap,
@@ -8,7 +9,9 @@
 
 mod answer;
 mod call;
+mod instance;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,11 +25,15 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use crate::cri::ExitReason;
 use crate::engine::Engine;
 use crate::executor::{CpuAccount, Executor};
-use crate::guest::{Environment, Guest, Stdio};
+use crate::guest::{Environment, Guest};
 use crate::limits::MemoryAccount;
+use crate::logs::LogFile;
 use crate::network::{HttpHandler, Peer, PodNet, Refused, RefusedReason, Request, Response};
 
-use call::Call;
+pub use instance::IDLE_TIME;
+
+use call::{Call, Start};
+use instance::Kept;
 
 /// Requests handled at once where the Pod does not say: Knative's default
 /// target, and small enough that a hundred instances of a small guest fit into
@@ -59,7 +66,7 @@ pub struct Setup {
     /// What its instances are given.
     pub environment: Arc<Environment>,
     /// Where their output goes.
-    pub stdio: Stdio,
+    pub log: Arc<LogFile>,
     /// Its Pod's network.
     pub net: PodNet,
     /// Where their CPU time counts.
@@ -72,6 +79,8 @@ pub struct Setup {
     pub requests: Arc<AtomicU64>,
     /// Requests handled at once.
     pub concurrency: usize,
+    /// Requests that one instance may serve; `None` gives each its own.
+    pub reuse: Option<NonZeroU64>,
     /// How long each may take.
     pub timeout: Duration,
     /// Hears of requests that ended badly.
@@ -84,6 +93,7 @@ pub struct Function(Arc<Inner>);
 
 struct Inner {
     setup: Setup,
+    kept: Kept,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     killed: CancellationToken,
@@ -106,18 +116,29 @@ impl Function {
             next_millis: AtomicU64::new(0),
             unsaid: AtomicU64::new(0),
         };
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             setup,
+            kept: Kept::default(),
             slots,
             waiting: AtomicUsize::new(0),
             killed: CancellationToken::new(),
             reports,
-        }))
+        });
+        let held = Arc::downgrade(&inner);
+        let relief = move || held.upgrade().is_some_and(|inner| inner.kept.give_up_one());
+        inner.setup.memory.set_relief(Box::new(relief));
+        Self(inner)
+    }
+
+    /// Ends instances that nobody has used for [`IDLE_TIME`]; never returns.
+    pub async fn expire(&self) {
+        self.0.kept.expire().await;
     }
 
     /// Ends every running request by force, and those that come later at once.
     pub fn kill(&self) {
         self.0.killed.cancel();
+        self.0.kept.clear();
     }
 
     /// Waits until no guest runs.
@@ -144,19 +165,19 @@ impl HttpHandler for Function {
         if inner.killed.is_cancelled() {
             return Err(refused(request, RefusedReason::NotListening));
         }
-        let Some(instance) = inner.setup.engine.try_instance() else {
-            return Err(refused(request, RefusedReason::Saturated));
+        let start = match inner.kept.take() {
+            Some(instance) => Start::Kept(instance),
+            None => match inner.setup.engine.try_instance() {
+                Some(room) => Start::Fresh(room),
+                None => return Err(refused(request, RefusedReason::Saturated)),
+            },
         };
         let head_only = request.method() == http::Method::HEAD;
         let (head, answer) = oneshot::channel();
         let verdict = answer::Verdict::default();
-        let call = Call {
-            function: inner.clone(),
-            verdict: verdict.clone(),
-            deadline,
-            _permits: (slot, instance),
-        };
-        let guest = call.run(request, head);
+        let call =
+            Call { function: inner.clone(), verdict: verdict.clone(), deadline, _slot: slot };
+        let guest = call.run(start, request, head);
         let task = inner.setup.executor.spawn_inline(&inner.setup.cpu, guest);
         Ok(answer::response(answer.await, task, verdict, head_only))
     }
@@ -182,7 +203,7 @@ impl Inner {
             self.reports.unsaid.fetch_add(1, order);
             return;
         }
-        self.setup.stdio.log.note(&message);
+        self.setup.log.note(&message);
         let message = match self.reports.unsaid.swap(0, order) {
             0 => message,
             more => format!("{message} (and {more} more requests that ended badly)"),

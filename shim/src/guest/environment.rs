@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::stdin::Stdin;
 use crate::cri::Mount;
-use crate::logs::{GuestOutput, LogFile, Stream};
+use crate::logs::{LogFile, Outputs};
 
 /// Random bytes one call may ask for: keys and seeds are far smaller, and a
 /// call is not interrupted.
@@ -56,8 +56,7 @@ struct Folder {
     readonly: bool,
 }
 
-/// Where an instance's three streams go.
-#[derive(Clone)]
+/// Where a program's three streams go.
 pub struct Stdio {
     /// Its input.
     pub stdin: Stdin,
@@ -79,14 +78,18 @@ impl Environment {
     }
 
     /// A fresh context for one instance.
-    pub fn context(&self, stdio: &Stdio) -> Result<WasiCtxBuilder, EnvironmentError> {
+    pub fn context(
+        &self,
+        stdin: Stdin,
+        outputs: &Outputs,
+    ) -> Result<WasiCtxBuilder, EnvironmentError> {
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.args)
             .envs(&self.envs)
             .max_random_size(MAX_RANDOM)
-            .stdin(stdio.stdin.clone())
-            .stdout(GuestOutput::new(stdio.log.clone(), Stream::Stdout))
-            .stderr(GuestOutput::new(stdio.log.clone(), Stream::Stderr));
+            .stdin(stdin)
+            .stdout(outputs.stdout.clone())
+            .stderr(outputs.stderr.clone());
         if let Some(folder) = &self.working_dir {
             wasi.initial_cwd(folder);
         }

@@ -43,6 +43,13 @@ pub struct Guest {
     limits: InstanceLimits,
 }
 
+impl Guest {
+    /// What the next guest of the same container can use; the rest ends here.
+    pub fn into_wasi(self) -> WasiCtx {
+        self.wasi
+    }
+}
+
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }

@@ -10,7 +10,7 @@ mod read;
 mod write;
 
 pub use line::{MAX_LINE, Stream};
-pub use output::GuestOutput;
+pub use output::{GuestOutput, Outputs};
 pub use read::{Options, ReadError, read};
 pub use write::LogFile;
 

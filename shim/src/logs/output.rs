@@ -43,6 +43,33 @@ impl Drop for Output {
     }
 }
 
+/// Both outputs of one instance.
+#[derive(Clone)]
+pub struct Outputs {
+    /// Standard output.
+    pub stdout: GuestOutput,
+    /// Standard error.
+    pub stderr: GuestOutput,
+}
+
+impl Outputs {
+    /// Outputs that go to `log`.
+    pub fn new(log: &Arc<LogFile>) -> Self {
+        Self {
+            stdout: GuestOutput::new(log.clone(), Stream::Stdout),
+            stderr: GuestOutput::new(log.clone(), Stream::Stderr),
+        }
+    }
+
+    /// Writes what has no newline yet, as the instance has ended.
+    pub fn finish(&self) {
+        for output in [&self.stdout, &self.stderr] {
+            let Output { log, stream, splitter } = &*output.0;
+            splitter.lock().finish(|text, whole| log.append(*stream, text, whole));
+        }
+    }
+}
+
 impl IsTerminal for GuestOutput {
     fn is_terminal(&self) -> bool {
         false

@@ -14,7 +14,7 @@ use crate::engine::{Artifact, Engine};
 use crate::executor::{CpuAccount, Executor, GuestTask};
 use crate::guest::{self, Environment, Guest, ModuleGuest, Stdin, Stdio, ending};
 use crate::limits::{InstanceLimits, MemoryAccount};
-use crate::logs::LogFile;
+use crate::logs::{LogFile, Outputs};
 use crate::network::PodNet;
 
 /// What a program is started with.
@@ -99,7 +99,7 @@ async fn component(
     pre: &CommandPre<Guest>,
 ) -> wasmtime::Result<bool> {
     let limits = InstanceLimits::new(setup.memory.clone())?;
-    let wasi = setup.environment.context(stdio)?.build();
+    let wasi = setup.environment.context(stdio.stdin.clone(), &Outputs::new(&stdio.log))?.build();
     let net = setup.net.clone();
     let mut store = guest::component_store(setup.engine.wasmtime(), wasi, net, limits, setup.fuel)?;
     let command = pre.instantiate_async(&mut store).await?;
@@ -112,7 +112,8 @@ async fn module(
     pre: &ModulePre<ModuleGuest>,
 ) -> wasmtime::Result<bool> {
     let limits = InstanceLimits::new(setup.memory.clone())?;
-    let wasi = setup.environment.context(stdio)?.build_p1();
+    let wasi =
+        setup.environment.context(stdio.stdin.clone(), &Outputs::new(&stdio.log))?.build_p1();
     let mut store = guest::module_store(setup.engine.wasmtime(), wasi, limits, setup.fuel)?;
     let instance = pre.instantiate_async(&mut store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;

@@ -21,7 +21,7 @@ use crate::cri::{
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
 use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function};
-use crate::guest::{Environment, Guest, Stdin, Stdio, ending};
+use crate::guest::{Environment, Guest, Stdin, ending};
 use crate::images::StoredImage;
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
@@ -284,13 +284,14 @@ impl Container {
             pre,
             executor: node.executor.clone(),
             environment: self.environment.clone(),
-            stdio: Stdio { stdin: Stdin::closed(), log: self.log.clone() },
+            log: self.log.clone(),
             net,
             cpu: self.cpu.clone(),
             memory: self.memory.clone(),
             fuel: self.fuel.clone(),
             requests: self.requests.clone(),
             concurrency: self.config.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+            reuse: self.config.reuse,
             timeout: self.config.request_timeout.unwrap_or(DEFAULT_TIMEOUT),
             report: Box::new(report),
         }

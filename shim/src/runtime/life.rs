@@ -70,6 +70,7 @@ pub(super) async fn serve(
                 return late();
             }
             _ = stop_by.changed() => {}
+            () = function.expire() => {}
         }
     }
 }

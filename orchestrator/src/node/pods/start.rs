@@ -193,6 +193,8 @@ impl Worker {
         let annotations = self.pod.metadata.annotations.clone().unwrap_or_default();
         let limits = resources::of(container, &annotations).map_err(|e| Failure::of_config(&e))?;
         let serving = resources::serving(&annotations).map_err(|e| Failure::of_config(&e))?;
+        let reuse =
+            resources::reuse(&container.name, &annotations).map_err(|e| Failure::of_config(&e))?;
         let lookup = |name: &str| {
             envs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
         };
@@ -214,6 +216,7 @@ impl Worker {
             stdin: container.stdin == Some(true),
             resources: limits,
             concurrency: serving.concurrency,
+            reuse,
             request_timeout: serving.request_timeout,
             labels: std::iter::once((
                 "io.kubernetes.container.name".to_owned(),

@@ -1,11 +1,16 @@
-//! Functions through the gateway, a fresh instance for each request, beside a
-//! native hyper server in the same run; and what a CPU limit holds.
+//! Functions through the gateway, with a fresh instance for each request and
+//! with instances that serve one after another, beside a native hyper server in
+//! the same run.
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use podium_tests::{Connection, file};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use podium_tests::{Connection, eventually, file};
+use serde_json::json;
 
 use crate::{cluster, figure, process, quantile};
 
@@ -34,23 +39,45 @@ async fn side_by_side(
     let mut address = String::new();
     BufReader::new(hyper.stdout.take().context("it is piped")?).read_line(&mut address)?;
     let (gateway, hyper_id) = (cluster.addresses.gateway.clone(), hyper.id());
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(load(&gateway, "hello.localhost", cluster.process_id()).await?);
-        theirs.push(load(address.trim(), "hyper", hyper_id).await?);
+    for (name, reuse) in [("fresh instance each", "false"), ("instances reused", "true")] {
+        set_reuse(&cluster.client().await?, reuse).await?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(load(&gateway, "hello.localhost", cluster.process_id()).await?);
+            theirs.push(load(address.trim(), "hyper", hyper_id).await?);
+        }
+        let (ours, theirs) = (middle(ours), middle(theirs));
+        print(&format!("function, {name}"), &ours);
+        print("native hyper beside it", &theirs);
+        let share = 100.0 * ours.per_second / theirs.per_second;
+        figure("function beside hyper, % of requests/s", format!("{share:.0}"));
     }
-    let ours = middle(ours);
-    let theirs = middle(theirs);
-    for (name, load) in [("function, fresh instance each", &ours), ("native hyper", &theirs)] {
-        figure(
-            &format!("{name}: requests/s (p50, p99 ms, CPU µs each)"),
-            format!("{:.0} ({:.2}, {:.2}, {:.1})", load.per_second, load.p50, load.p99, load.cpu),
-        );
-    }
+    Ok(())
+}
+
+fn print(name: &str, load: &Load) {
     figure(
-        "function beside hyper, % of requests/s",
-        format!("{:.0}", 100.0 * ours.per_second / theirs.per_second),
+        &format!("{name}: requests/s (p50, p99 ms, CPU µs each)"),
+        format!("{:.0} ({:.2}, {:.2}, {:.1})", load.per_second, load.p50, load.p99, load.cpu),
     );
+}
+
+/// Rolls out whether instances of the function serve one request after another.
+async fn set_reuse(client: &kube::Client, reuse: &str) -> Result<()> {
+    let api = Api::<Deployment>::default_namespaced(client.clone());
+    let patch = json!({"spec": {"template": {"metadata": {"annotations": {
+        "podium.dev/reuse.hello": reuse,
+    }}}}});
+    api.patch("hello", &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    eventually("the function is rolled out", async || {
+        let deployment = api.get("hello").await.map_err(|error| error.to_string())?;
+        let (generation, status) = (deployment.metadata.generation, deployment.status);
+        let status = status.unwrap_or_default();
+        let counts = [status.replicas, status.updated_replicas, status.available_replicas];
+        let done = status.observed_generation == generation && counts == [Some(1); 3];
+        if done { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
     Ok(())
 }
 
