@@ -132,14 +132,18 @@ impl Server {
         bootstrap::run(self, facts).await
     }
 
-    /// Serves TLS connections until `stop`, then lets what is in progress finish.
+    /// Serves TLS connections until `stop`, then lets what is in progress finish;
+    /// meanwhile repairs allocations.
     pub async fn serve(
         &self,
         listener: TcpListener,
         tls: Arc<ServerConfig>,
         stop: CancellationToken,
     ) {
-        listener::serve(self.clone(), listener, tls, stop).await;
+        tokio::select! {
+            () = listener::serve(self.clone(), listener, tls, stop) => {}
+            () = allocate::keep_repaired(self) => {}
+        }
     }
 
     /// How the server reaches nodes.

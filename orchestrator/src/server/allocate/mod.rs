@@ -3,19 +3,20 @@
 //! Each that is taken is an object of its own, whose creation fails if it is
 //! there: the store's own check is what makes an allocation safe, so that any
 //! number of servers can allocate over one store. It is made before the object
-//! that holds it and removed after it; [`repair`] takes away what a crash in
+//! that holds it and removed after it; [`mod@repair`] takes away what a crash in
 //! between left behind.
-use std::collections::BTreeSet;
 
 use crate::api::{ApiError, Object, ObjectKey, Resource};
 use crate::server::Server;
 use crate::server::errors::storage_error;
-use crate::storage::{ListQuery, StorageError};
+use crate::storage::StorageError;
 
 mod pool;
+mod repair;
 mod service;
 
 pub use pool::Pool;
+pub use repair::{keep_repaired, repair};
 
 /// One address or port of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,32 +78,6 @@ pub async fn release_dropped(server: &Server, row: &Resource, old: &Object, new:
     for reservation in service::held(old).difference(&kept) {
         free(server, reservation).await;
     }
-}
-
-/// Makes reservations and objects agree; to be called while nothing else writes.
-pub async fn repair(server: &Server) -> Result<(), ApiError> {
-    let Some(row) = server.table().get("", "v1", "services").cloned() else { return Ok(()) };
-    let failed = |error| storage_error(&row, "", error);
-    let mut held = BTreeSet::new();
-    for stored in server.storage().list(&row, &ListQuery::default()).await.map_err(failed)?.items {
-        held.extend(service::held(&stored.object()?));
-    }
-    for pool in Pool::ALL {
-        let query = ListQuery::default();
-        let page = server.storage().list(pool.row(), &query).await.map_err(failed)?;
-        for stored in page.items {
-            let reservation = Reservation { pool, name: stored.key.name.clone() };
-            if !held.remove(&reservation) {
-                tracing::warn!(reservation = %stored.key, "an allocation had no holder");
-                free(server, &reservation).await;
-            }
-        }
-    }
-    for missing in &held {
-        tracing::warn!(reservation = missing.name, "a holder had no allocation");
-        reserve(server, missing).await?;
-    }
-    Ok(())
 }
 
 /// Takes one of a pool; false if it is taken.
