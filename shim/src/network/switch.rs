@@ -70,6 +70,8 @@ struct Inner {
     addresses: Mutex<Addresses>,
     listeners: RwLock<HashMap<SocketAddr, Listener>>,
     mailboxes: RwLock<HashMap<SocketAddr, (Mailbox, bool)>>,
+    /// Servers of the host by their address on the network.
+    servers: RwLock<HashMap<SocketAddr, SocketAddr>>,
     routes: RwLock<Arc<Routes>>,
     names: RwLock<Arc<DnsTable>>,
     /// Marked whenever a held request may find an endpoint.
@@ -96,6 +98,7 @@ impl Switch {
             addresses: Mutex::new(addresses),
             listeners: RwLock::default(),
             mailboxes: RwLock::default(),
+            servers: RwLock::default(),
             routes: RwLock::default(),
             names: RwLock::default(),
             changed: watch::Sender::new(()),
@@ -123,6 +126,14 @@ impl Switch {
     /// The node's own address on the network, from which the host dials.
     pub fn node_ip(&self) -> IpAddr {
         self.0.node.into()
+    }
+
+    /// Lets Pods reach a server of the host, such as the API server, at a port of
+    /// the node's own address; answers where.
+    pub fn expose(&self, port: u16, server: SocketAddr) -> SocketAddr {
+        let address = SocketAddr::new(self.node_ip(), port);
+        self.0.servers.write().insert(address, server);
+        address
     }
 
     /// Replaces every Service.
@@ -277,9 +288,16 @@ impl Switch {
                 });
                 Ok(near)
             }
-            None if self.is_cluster(to.ip()) => Err(ConnectError::Refused(to)),
+            None if self.is_cluster(to.ip()) => match self.server(to) {
+                Some(server) => self.connect_outside(from, server, true).await,
+                None => Err(ConnectError::Refused(to)),
+            },
             None => self.connect_outside(from, to, host_endpoint).await,
         }
+    }
+
+    fn server(&self, to: SocketAddr) -> Option<SocketAddr> {
+        self.0.servers.read().get(&to).copied()
     }
 
     async fn connect_outside(

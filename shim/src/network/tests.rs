@@ -294,6 +294,24 @@ async fn a_service_of_the_cluster_itself_may_lead_to_the_host() {
 }
 
 #[tokio::test]
+async fn a_server_of_the_host_is_reached_where_it_was_exposed_and_nowhere_else() {
+    let switch = Switch::default();
+    let pod = attach(&switch, "a");
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let exposed = switch.expose(6443, server.local_addr().unwrap());
+    let mut near = pod.connect(exposed).await.unwrap();
+    let (mut far, _) = server.accept().await.unwrap();
+    far.write_all(b"hi").await.unwrap();
+    let mut heard = [0; 2];
+    near.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hi");
+    let beside = SocketAddr::new(exposed.ip(), port);
+    assert!(matches!(pod.connect(beside).await, Err(ConnectError::Refused(_))));
+    switch.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_refusal_sends_the_request_to_another_endpoint() {
     let switch = Switch::default();
     let (full, good, gone) =
