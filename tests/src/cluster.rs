@@ -36,6 +36,8 @@ pub struct Addresses {
     pub registry: String,
     /// The ingress gateway.
     pub gateway: String,
+    /// The ingress gateway, with TLS.
+    pub gateway_tls: String,
     /// The node's API.
     pub node_api: String,
 }
@@ -161,8 +163,9 @@ fn spawn(options: &Options, directory: &Path) -> Result<Child> {
     let log = File::options().create(true).append(true).open(directory.join("log"))?;
     let mut command = Command::new(program);
     command.args(before).arg("up").arg("--data-dir").arg(directory.join("data"));
-    for address in ["--api-addr", "--registry-addr", "--gateway-addr", "--node-api-addr"] {
-        command.args([address, "127.0.0.1:0"]);
+    let flags = ["api", "registry", "gateway", "gateway-tls", "node-api"];
+    for address in flags.map(|part| format!("--{part}-addr")) {
+        command.args([address.as_str(), "127.0.0.1:0"]);
     }
     command.args(&options.arguments).stdin(Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);

@@ -1,10 +1,16 @@
-//! Plain HTTP/1.1, by hyper.
+//! HTTP/1.1, by hyper, plain or over TLS, by rustls.
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// A connection that many requests can go over, one after another.
 #[derive(Debug)]
@@ -16,9 +22,26 @@ pub struct Connection {
 impl Connection {
     /// Connects to HOST:PORT; requests carry `host` in their header.
     pub async fn open(address: &str, host: &str) -> Result<Self> {
-        let stream =
-            TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-        stream.set_nodelay(true)?;
+        Self::over(connect(address).await?, host).await
+    }
+
+    /// The same over TLS to a server whose certificate `roots` vouch for.
+    pub async fn open_tls(address: &str, host: &str, roots: Arc<RootCertStore>) -> Result<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned())?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, connect(address).await?).await.context("handshake")?;
+        Self::over(stream, host).await
+    }
+
+    async fn over<T>(stream: T, host: &str) -> Result<Self>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the sender; what ends it early fails the next request.
         tokio::spawn(connection);
@@ -39,6 +62,13 @@ impl Connection {
     pub fn is_open(&self) -> bool {
         !self.sender.is_closed()
     }
+}
+
+async fn connect(address: &str) -> Result<TcpStream> {
+    let stream =
+        TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// One GET over a connection of its own.

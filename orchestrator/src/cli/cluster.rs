@@ -3,7 +3,7 @@
 //! The parts talk to the API server as ordinary clients, each with its own
 //! identity. They are stopped in the order in which they need each other.
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use kube::Client;
 use registry::store::Repositories;
 use serde::Serialize;
 use shim::cri::Runtime;
-use shim::network::Switch;
+use shim::network::{Switch, SwitchConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,8 @@ pub struct Config {
     pub registry_addr: SocketAddr,
     /// The ingress gateway.
     pub gateway_addr: SocketAddr,
+    /// The ingress gateway, with TLS.
+    pub gateway_tls_addr: SocketAddr,
     /// The node's API.
     pub node_api_addr: SocketAddr,
 }
@@ -58,6 +60,8 @@ pub struct Addresses {
     pub registry: SocketAddr,
     /// The ingress gateway.
     pub gateway: SocketAddr,
+    /// The ingress gateway, with TLS.
+    pub gateway_tls: SocketAddr,
     /// The node's API.
     pub node_api: SocketAddr,
 }
@@ -115,6 +119,7 @@ impl Sockets {
     async fn open(config: &Config) -> Result<Self> {
         let proxy = Proxy::bind(proxy::Config {
             gateway_addr: config.gateway_addr,
+            gateway_tls_addr: config.gateway_tls_addr,
             node_port_ip: config.gateway_addr.ip(),
             advertised_ip: Ipv4Addr::LOCALHOST.into(),
             cluster_domain: CLUSTER_DOMAIN.into(),
@@ -123,9 +128,9 @@ impl Sockets {
             api: bind("the API server", "--api-addr", config.api_addr).await?,
             registry: bind("the registry", "--registry-addr", config.registry_addr).await?,
             node_api: bind("the node's API", "--node-api-addr", config.node_api_addr).await?,
-            proxy: proxy
-                .await
-                .context("stop what uses it or choose another with --gateway-addr")?,
+            proxy: proxy.await.context(
+                "stop what uses it or choose others with --gateway-addr, --gateway-tls-addr",
+            )?,
         })
     }
 
@@ -134,6 +139,7 @@ impl Sockets {
             api: self.api.local_addr()?,
             registry: self.registry.local_addr()?,
             gateway: self.proxy.gateway_addr(),
+            gateway_tls: self.proxy.gateway_tls_addr(),
             node_api: self.node_api.local_addr()?,
         })
     }
@@ -159,9 +165,16 @@ impl Cluster {
             entropy: Entropy::from_os(),
         };
         let server = Server::new(server::Config::default(), parts);
+        let switch = Switch::new(SwitchConfig {
+            cluster_domain: CLUSTER_DOMAIN.into(),
+            cluster_ca: Some(pki.authority_der()),
+            ..SwitchConfig::default()
+        });
+        let (ip, port) = reachable(addresses.api);
+        let exposed = switch.expose(port, SocketAddr::new(ip, port));
         let facts = Bootstrap {
             api: url(addresses.api),
-            endpoint: None,
+            endpoint: Some((exposed.ip(), exposed.port())),
             authority: pki.authority().to_owned(),
             registry: Some(addresses.registry.to_string()),
         };
@@ -171,7 +184,6 @@ impl Cluster {
         let as_user = |user: User| in_process(router.clone(), user);
         let component = |name: &str| as_user(User::component(name));
         let informers = Informers::new(component("system:kube-controller-manager"));
-        let switch = Switch::default();
         let runtime = shim::runtime::Config {
             data_dir: data_dir.node(),
             switch: switch.clone(),
@@ -214,6 +226,7 @@ impl Cluster {
                 component("system:kube-proxy"),
                 informers.clone(),
                 switch.clone(),
+                issuer(pki.clone(), clock.clone(), config.gateway_tls_addr.ip()),
                 traffic.stop.clone(),
             ),
         );
@@ -332,14 +345,32 @@ fn node_config(data_dir: &DataDir, api_port: u16) -> node::Config {
     }
 }
 
+/// Makes the certificates of hosts that no Secret covers.
+fn issuer(pki: Arc<Pki>, clock: Arc<dyn Clock>, gateway: IpAddr) -> proxy::Issue {
+    Arc::new(move |host: &str| {
+        let mut addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        if !gateway.is_unspecified() && !gateway.is_loopback() {
+            addresses.push(gateway);
+        }
+        let names = SubjectNames { dns: vec![host.to_owned()], addresses };
+        let issued = pki.issue_server("podium gateway", &names, clock.now())?;
+        Ok((issued.certificate, issued.key))
+    })
+}
+
 /// How a client on this machine reaches an address that was listened on.
 fn url(listening: SocketAddr) -> String {
+    let (ip, port) = reachable(listening);
+    format!("https://{}", SocketAddr::new(ip, port))
+}
+
+fn reachable(listening: SocketAddr) -> (IpAddr, u16) {
     let ip = match listening.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
-    format!("https://{}", SocketAddr::new(ip, listening.port()))
+    (ip, listening.port())
 }
 
 async fn bind(what: &str, flag: &str, address: SocketAddr) -> Result<TcpListener> {
@@ -348,4 +379,72 @@ async fn bind(what: &str, flag: &str, address: SocketAddr) -> Result<TcpListener
             "{what} cannot listen on {address}; stop what uses it or choose another with {flag}"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::rt::TokioIo;
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use shim::network::{AttachConfig, PodNet};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    /// What a Pod's in-cluster client does: name, ClusterIP, TLS by the cluster's authority.
+    async fn version(
+        pod: &PodNet,
+        authority: rustls::pki_types::CertificateDer<'static>,
+    ) -> String {
+        const HOST: &str = "kubernetes.default.svc";
+        let mut addresses = pod.resolve(HOST).await;
+        while addresses.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            addresses = pod.resolve(HOST).await;
+        }
+        let stream = pod.connect((addresses[0], 443).into()).await.unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(authority).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(HOST).unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get("/version").header("host", HOST);
+        let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        drop(sender);
+        connection.await.unwrap().unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pod_reaches_the_api_server_by_its_service() {
+        let directory = tempfile::tempdir().unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let cluster = Cluster::start(Config {
+            data_dir: directory.path().join("data"),
+            api_addr: any,
+            registry_addr: any,
+            gateway_addr: any,
+            gateway_tls_addr: any,
+            node_api_addr: any,
+        })
+        .await
+        .unwrap();
+        let config = AttachConfig { namespace: "shop".into(), ..AttachConfig::default() };
+        let pod = cluster.switch.attach(config).unwrap();
+        let answer = version(&pod, cluster.pki.authority_der()).await;
+        assert!(answer.contains("gitVersion"), "{answer}");
+        drop(pod);
+        cluster.stop().await;
+    }
 }

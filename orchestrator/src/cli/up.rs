@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// Where the gateway listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     gateway_addr: String,
+    /// Where the gateway listens with TLS.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
+    gateway_tls_addr: String,
     /// Where the node's API listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10250")]
     node_api_addr: String,
@@ -61,6 +64,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         api_addr: address("--api-addr", &args.api_addr).await?,
         registry_addr: address("--registry-addr", &args.registry_addr).await?,
         gateway_addr: address("--gateway-addr", &args.gateway_addr).await?,
+        gateway_tls_addr: address("--gateway-tls-addr", &args.gateway_tls_addr).await?,
         node_api_addr: address("--node-api-addr", &args.node_api_addr).await?,
     };
     if !config.registry_addr.ip().is_loopback() {
@@ -143,11 +147,13 @@ async fn deploy(
     }
     let addresses = cluster.addresses();
     say(&format!(
-        "kubeconfig  {}\nAPI server  https://{}\nregistry    {}\ngateway     http://{}\n",
+        "kubeconfig  {}\nAPI server  https://{}\nregistry    {}\n\
+         gateway     http://{} https://{}\n",
         cluster.kubeconfig().display(),
         addresses.api,
         addresses.registry,
         addresses.gateway,
+        addresses.gateway_tls,
     ))?;
     match url {
         Some(url) => say(&format!("\n{url}\n")),

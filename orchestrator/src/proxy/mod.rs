@@ -14,6 +14,7 @@ mod services;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -21,9 +22,12 @@ use shim::network::Switch;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::gateway::Issue;
+use self::gateway::{Certificates, Gateway};
 use self::host_ports::HostPorts;
 use crate::client::Informers;
 
@@ -35,6 +39,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Config {
     /// Where the gateway listens; port 0 picks a free one.
     pub gateway_addr: SocketAddr,
+    /// Where it listens with TLS.
+    pub gateway_tls_addr: SocketAddr,
     /// The address on which NodePorts listen.
     pub node_port_ip: IpAddr,
     /// The address that Ingresses are told, where the gateway listens on all.
@@ -61,38 +67,59 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Proxy {
     config: Config,
+    plain: Listening,
+    tls: Listening,
+}
+
+#[derive(Debug)]
+struct Listening {
     listener: TcpListener,
-    gateway_addr: SocketAddr,
+    addr: SocketAddr,
+}
+
+impl Listening {
+    async fn on(addr: SocketAddr) -> Result<Self, BindError> {
+        let failed = |source| BindError::Gateway { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, addr })
+    }
 }
 
 impl Proxy {
-    /// Opens the gateway's port.
+    /// Opens the gateway's ports.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let addr = config.gateway_addr;
-        let failed = |source| BindError::Gateway { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
-        let gateway_addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, listener, gateway_addr })
+        let plain = Listening::on(config.gateway_addr).await?;
+        let tls = Listening::on(config.gateway_tls_addr).await?;
+        Ok(Self { config, plain, tls })
     }
 
     /// Where the gateway listens.
     pub fn gateway_addr(&self) -> SocketAddr {
-        self.gateway_addr
+        self.plain.addr
+    }
+
+    /// Where it listens with TLS.
+    pub fn gateway_tls_addr(&self) -> SocketAddr {
+        self.tls.addr
     }
 
     /// Feeds `switch` and serves the gateway until `shutdown`, then finishes
-    /// the requests under way.
+    /// the requests under way. `issue` makes certificates of the cluster's authority.
     pub async fn run(
         self,
         client: Client,
         informers: Informers,
         switch: Switch,
+        issue: Issue,
         shutdown: CancellationToken,
     ) {
         let tasks = Tasks::default();
         let (routes, complete) = (gateway::Shared::default(), Notify::new());
         let (host_ports, wanted_ports) = HostPorts::new();
-        let told = match self.gateway_addr.ip() {
+        let gateway = Gateway::new(routes.clone(), switch.clone(), tasks.clone());
+        let certificates = Arc::new(Certificates::new(issue, routes.clone()));
+        let told = match self.plain.addr.ip() {
             ip if ip.is_unspecified() => self.config.advertised_ip,
             ip => ip,
         };
@@ -103,10 +130,21 @@ impl Proxy {
                 services::run(&informers, &switch, domain, host_ports),
                 host_ports::run(wanted_ports, node_port_ip, &switch, &tasks),
                 gateway::follow(&informers, &routes, &complete),
+                certificates.follow(&informers),
                 async {
                     // Until then clients wait in the kernel: a 404 would be wrong.
                     complete.notified().await;
-                    gateway::serve(&self.listener, routes.clone(), switch.clone(), &tasks).await;
+                    let tls = match certificates.server_config() {
+                        Ok(config) => TlsAcceptor::from(Arc::new(config)),
+                        Err(error) => {
+                            tracing::error!(%error, "the gateway cannot speak TLS");
+                            return gateway.serve(&self.plain.listener, None).await;
+                        }
+                    };
+                    tokio::join!(
+                        gateway.serve(&self.plain.listener, None),
+                        gateway.serve(&self.tls.listener, Some(tls)),
+                    );
                 },
                 gateway::keep_status(&client, &informers, told),
             )
@@ -115,7 +153,7 @@ impl Proxy {
             _ = running => {}
             () = shutdown.cancelled() => {}
         }
-        drop(self.listener);
+        drop((self.plain, self.tls));
         tasks.finish().await;
     }
 }

@@ -139,6 +139,7 @@ async fn the_gateway_follows_what_the_api_says() {
     let informers = Informers::new(client.clone());
     let proxy = Proxy::bind(Config {
         gateway_addr: "127.0.0.1:0".parse().unwrap(),
+        gateway_tls_addr: "127.0.0.1:0".parse().unwrap(),
         node_port_ip: "127.0.0.1".parse().unwrap(),
         advertised_ip: "127.0.0.1".parse().unwrap(),
         cluster_domain: "cluster.local".to_string(),
@@ -147,8 +148,9 @@ async fn the_gateway_follows_what_the_api_says() {
     .unwrap();
     let gateway = proxy.gateway_addr();
     let shutdown = CancellationToken::new();
+    let issue: Issue = Arc::new(|_: &str| Err("no authority".into()));
     let running =
-        tokio::spawn(proxy.run(client, informers.clone(), switch.clone(), shutdown.clone()));
+        tokio::spawn(proxy.run(client, informers.clone(), switch.clone(), issue, shutdown.clone()));
 
     assert_eq!(get(gateway, "shop.test").await, "first", "no client is served too early");
     assert_eq!(get(gateway, "web.localhost:8080").await, "first");
@@ -180,6 +182,7 @@ async fn a_taken_address_is_named() {
     let addr = taken.local_addr().unwrap();
     let config = Config {
         gateway_addr: addr,
+        gateway_tls_addr: "127.0.0.1:0".parse().unwrap(),
         node_port_ip: addr.ip(),
         advertised_ip: addr.ip(),
         cluster_domain: "cluster.local".to_string(),

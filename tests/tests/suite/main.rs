@@ -5,3 +5,4 @@ mod durability;
 mod kubectl;
 mod main_job;
 mod support;
+mod traffic;

@@ -171,6 +171,12 @@ impl Pki {
         &self.authority
     }
 
+    /// The authority's certificate in DER.
+    pub fn authority_der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.authority.as_bytes())
+            .expect("the authority was parsed when it was loaded")
+    }
+
     /// The API server's certificate and key.
     pub fn server(&self) -> &Identity {
         &self.server

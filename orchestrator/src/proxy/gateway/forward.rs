@@ -1,6 +1,6 @@
 //! One request through the gateway.
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::{Shared, Tasks};
 /// How long a backend may take until its headers come; a function's own limit is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -41,6 +42,44 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
+/// Who is at the other end of a connection, in the words of headers.
+pub(super) struct Caller {
+    source: SocketAddr,
+    ip: HeaderValue,
+    proto: &'static str,
+    /// `for` and `proto` of RFC 7239; the host follows.
+    forwarded: String,
+}
+
+impl Caller {
+    /// A client at `source` that speaks `proto`, `http` or `https`.
+    pub(super) fn new(source: SocketAddr, proto: &'static str) -> Self {
+        let ip = source.ip().to_canonical();
+        let node = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        };
+        Self {
+            source,
+            ip: HeaderValue::try_from(ip.to_string()).expect("an address is a header's value"),
+            proto,
+            forwarded: format!("for={node};proto={proto};host="),
+        }
+    }
+
+    /// `Forwarded` as a whole.
+    fn forwarded(&self, host: &HeaderValue) -> Option<HeaderValue> {
+        // Quoted, as a port's colon is no token; a quote would end it early.
+        let host = host.to_str().ok().filter(|host| !host.contains(['"', '\\']))?;
+        let mut text = String::with_capacity(self.forwarded.len() + host.len() + 2);
+        text.push_str(&self.forwarded);
+        text.push('"');
+        text.push_str(host);
+        text.push('"');
+        HeaderValue::try_from(text).ok()
+    }
+}
+
 /// Sends requests where the routes say.
 pub(super) struct Forwarder {
     routes: Shared,
@@ -57,7 +96,7 @@ impl Forwarder {
     pub(super) async fn answer(
         &self,
         request: http::Request<Incoming>,
-        peer: SocketAddr,
+        caller: &Caller,
     ) -> Result<Response, Infallible> {
         let Some(host) = host_of(&request).map(str::to_ascii_lowercase) else {
             return Ok(page(StatusCode::BAD_REQUEST, "the request names no host"));
@@ -65,7 +104,7 @@ impl Forwarder {
         let routes = Arc::clone(&self.routes.read());
         let path = request.uri().path();
         Ok(match routes.find(&host, path) {
-            Some(Target::Service(to)) => self.forward(*to, &host, request, peer).await,
+            Some(Target::Service(to)) => self.forward(*to, &host, request, caller).await,
             Some(Target::Missing(why)) => page(StatusCode::SERVICE_UNAVAILABLE, why),
             None => {
                 let why = format!("no Ingress or Service answers for {host}{path}");
@@ -79,13 +118,13 @@ impl Forwarder {
         to: SocketAddr,
         host: &str,
         mut request: http::Request<Incoming>,
-        peer: SocketAddr,
+        caller: &Caller,
     ) -> Response {
         let upgrade = upgrade_of(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-        set_headers(&mut request, peer, upgrade.as_ref());
+        set_headers(&mut request, caller, upgrade.as_ref());
         let request: Request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        let answer = self.switch.request(to, request, Peer { source: peer });
+        let answer = self.switch.request(to, request, Peer { source: caller.source });
         let mut response = match timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(refused)) => return unavailable(host, refused.reason),
@@ -148,13 +187,21 @@ fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(UPGRADE).filter(|_| asked).cloned()
 }
 
-fn set_headers<B>(request: &mut http::Request<B>, peer: SocketAddr, upgrade: Option<&HeaderValue>) {
+fn set_headers<B>(request: &mut http::Request<B>, caller: &Caller, upgrade: Option<&HeaderValue>) {
     // Over HTTP/2 the host stands in the URI alone.
     let authority = request.uri().authority().map(|authority| authority.as_str().to_string());
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     let headers = request.headers_mut();
+    // The one such header that is of use beyond: gRPC asks for trailers with it.
+    let trailers = headers
+        .get(TE)
+        .and_then(|te| te.to_str().ok())
+        .is_some_and(|te| te.split(',').any(|token| token.trim().eq_ignore_ascii_case("trailers")));
     remove_hop_by_hop(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
@@ -163,12 +210,14 @@ fn set_headers<B>(request: &mut http::Request<B>, peer: SocketAddr, upgrade: Opt
         headers.insert(HOST, host);
     }
     // What a stranger says of earlier hops is not to be believed.
-    if let Ok(ip) = HeaderValue::try_from(peer.ip().to_canonical().to_string()) {
-        headers.insert(FORWARDED_FOR, ip.clone());
-        headers.insert(REAL_IP, ip);
-    }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_FOR, caller.ip.clone());
+    headers.insert(REAL_IP, caller.ip.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(caller.proto));
+    headers.remove(FORWARDED);
     if let Some(host) = headers.get(HOST).cloned() {
+        if let Some(forwarded) = caller.forwarded(&host) {
+            headers.insert(FORWARDED, forwarded);
+        }
         headers.insert(FORWARDED_HOST, host);
     }
 }
@@ -220,19 +269,23 @@ mod tests {
             &[
                 ("connection", "keep-alive, x-secret"),
                 ("x-secret", "1"),
-                ("te", "trailers"),
+                ("te", "deflate"),
                 ("x-forwarded-for", "6.6.6.6"),
+                ("forwarded", "for=6.6.6.6"),
                 ("accept", "*/*"),
             ],
             "http://hello.test:8080/a?b",
         );
-        set_headers(&mut request, "[::ffff:192.0.2.7]:1234".parse().unwrap(), None);
+        let caller = Caller::new("[::ffff:192.0.2.7]:1234".parse().unwrap(), "https");
+        set_headers(&mut request, &caller, None);
         let headers = request.headers();
         assert_eq!(request.uri(), "/a?b");
         assert_eq!(headers["host"], "hello.test:8080");
         assert_eq!(headers["x-forwarded-host"], "hello.test:8080");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        let forwarded = "for=192.0.2.7;proto=https;host=\"hello.test:8080\"";
+        assert_eq!(headers["forwarded"], forwarded);
         assert_eq!(headers["accept"], "*/*");
         for gone in ["connection", "x-secret", "te"] {
             assert!(!headers.contains_key(gone), "{gone}");
@@ -240,11 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_version_6_stands_in_quotes_and_brackets() {
+        let mut request = request(&[("host", "a\"b"), ("te", "gzip, Trailers")], "/");
+        let caller = Caller::new("[2001:db8::1]:1".parse().unwrap(), "http");
+        set_headers(&mut request, &caller, None);
+        assert_eq!(request.headers()["te"], "trailers");
+        assert!(!request.headers().contains_key("forwarded"));
+        let forwarded = caller.forwarded(&HeaderValue::from_static("a.test")).unwrap();
+        assert_eq!(forwarded, "for=\"[2001:db8::1]\";proto=http;host=\"a.test\"");
+    }
+
+    #[test]
     fn an_upgrade_that_is_asked_for_properly_is_passed_on() {
         let asked = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
         let mut request = request(&asked, "/");
         let upgrade = upgrade_of(request.headers());
-        set_headers(&mut request, "192.0.2.7:1".parse().unwrap(), upgrade.as_ref());
+        let caller = Caller::new("192.0.2.7:1".parse().unwrap(), "http");
+        set_headers(&mut request, &caller, upgrade.as_ref());
         assert_eq!(request.headers()["connection"], "upgrade");
         assert_eq!(request.headers()["upgrade"], "websocket");
         let half = [("upgrade", "h2c")];

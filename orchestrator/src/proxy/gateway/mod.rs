@@ -2,7 +2,8 @@
 //!
 //! A request is handed to the function's handler by the task that has read it:
 //! no bytes, no queue and no other task in between. It speaks HTTP/1.1 and
-//! HTTP/2 without TLS on one port.
+//! HTTP/2 on two ports, with TLS on one of them.
+mod certificates;
 mod forward;
 mod page;
 mod routes;
@@ -18,11 +19,15 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use parking_lot::RwLock;
 use shim::network::Switch;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use self::forward::Forwarder;
+pub(super) use self::certificates::Certificates;
+pub use self::certificates::Issue;
+use self::forward::{Caller, Forwarder};
 use self::routes::Routes;
 pub(super) use self::status::run as keep_status;
 use super::Tasks;
@@ -33,6 +38,8 @@ use crate::client::Informers;
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long a client may take over its headers, and stay idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take over its TLS handshake, as in nginx.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of headers; nginx takes 32 KiB, Envoy 60.
 const MAX_HEADERS: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection, as many as RFC 9113 recommends at least.
@@ -62,33 +69,83 @@ pub(super) async fn follow(informers: &Informers, shared: &Shared, complete: &No
     }
 }
 
-/// Serves connections until it is dropped; `tasks` carry them to their end.
-pub(super) async fn serve(listener: &TcpListener, shared: Shared, switch: Switch, tasks: &Tasks) {
-    let forwarder = Arc::new(Forwarder::new(shared, switch, tasks.clone()));
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = connections.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let serving = connection(stream, peer, forwarder.clone(), tasks.clone());
-                tasks.spawn_to_end(async move {
-                    serving.await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "connection to the gateway not accepted");
-                sleep(ACCEPT_PAUSE).await;
+/// What all connections of the gateway share, on whichever port they come.
+pub(super) struct Gateway {
+    forwarder: Arc<Forwarder>,
+    connections: Arc<Semaphore>,
+    tasks: Tasks,
+}
+
+impl Gateway {
+    /// A gateway whose connections `tasks` carry to their end.
+    pub(super) fn new(routes: Shared, switch: Switch, tasks: Tasks) -> Self {
+        Self {
+            forwarder: Arc::new(Forwarder::new(routes, switch, tasks.clone())),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            tasks,
+        }
+    }
+
+    /// Serves connections until it is dropped.
+    pub(super) async fn serve(&self, listener: &TcpListener, tls: Option<TlsAcceptor>) {
+        loop {
+            let Ok(slot) = self.connections.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (forwarder, tasks) = (self.forwarder.clone(), self.tasks.clone());
+                    let tls = tls.clone();
+                    self.tasks.spawn_to_end(async move {
+                        match tls {
+                            None => plain(stream, peer, forwarder, tasks).await,
+                            Some(tls) => secure(&tls, stream, peer, forwarder, tasks).await,
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "connection to the gateway not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, forwarder: Arc<Forwarder>, tasks: Tasks) {
+async fn plain(stream: TcpStream, peer: SocketAddr, forwarder: Arc<Forwarder>, tasks: Tasks) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection to the gateway was gone at once");
         return;
     }
+    connection(stream, Caller::new(peer, "http"), forwarder, tasks).await;
+}
+
+async fn secure(
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    forwarder: Arc<Forwarder>,
+    tasks: Tasks,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection to the gateway was gone at once");
+        return;
+    }
+    let stopping = tasks.stopping();
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
+        () = stopping.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, Caller::new(peer, "https"), forwarder, tasks).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the gateway failed"),
+        Err(_) => tracing::debug!("TLS handshake with the gateway took too long"),
+    }
+}
+
+async fn connection<T>(stream: T, caller: Caller, forwarder: Arc<Forwarder>, tasks: Tasks)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let stopping = tasks.stopping();
     let mut builder = auto::Builder::new(tasks);
     builder
@@ -103,9 +160,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, forwarder: Arc<Forwarde
         .keep_alive_interval(KEEP_ALIVE)
         .max_header_list_size(MAX_HEADERS as u32)
         .max_concurrent_streams(MAX_STREAMS);
+    let caller = Arc::new(caller);
     let service = hyper::service::service_fn(move |request| {
-        let forwarder = forwarder.clone();
-        async move { forwarder.answer(request, peer).await }
+        let (forwarder, caller) = (forwarder.clone(), caller.clone());
+        async move { forwarder.answer(request, &caller).await }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);

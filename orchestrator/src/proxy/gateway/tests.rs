@@ -78,6 +78,7 @@ impl Gateway {
                 protocol: Protocol::Tcp,
                 session_affinity: false,
                 host_endpoints: false,
+                http2: false,
                 endpoints: vec![Endpoint {
                     address: (pod.ip(), 8080).into(),
                     condition: Condition::Ready,
@@ -95,7 +96,7 @@ impl Gateway {
         let tasks = Tasks::default();
         let serving = tokio::spawn({
             let (switch, tasks) = (switch.clone(), tasks.clone());
-            async move { serve(&listener, shared, switch, &tasks).await }
+            async move { super::Gateway::new(shared, switch, tasks).serve(&listener, None).await }
         });
         Self { address, switch, pod, _port: port, tasks, serving }
     }

@@ -41,7 +41,7 @@ pub struct Routes {
     wildcards: HashMap<String, Vec<Route>>,
     any_host: Vec<Route>,
     default: Option<Target>,
-    /// By `NAME.NAMESPACE`.
+    /// By `NAME.NAMESPACE`, and by `NAME` alone in the default namespace.
     services: HashMap<String, Target>,
 }
 
@@ -106,12 +106,14 @@ impl Routes {
         self.local(host).or_else(|| first(&self.any_host, path)).or(self.default.as_ref())
     }
 
+    /// Whether anything is meant for this host by its name.
+    pub fn serves(&self, host: &str) -> bool {
+        let wildcard = || self.wildcards.contains_key(host.split_once('.').unwrap_or_default().1);
+        self.hosts.contains_key(host) || self.local(host).is_some() || wildcard()
+    }
+
     fn local(&self, host: &str) -> Option<&Target> {
-        let name = host.strip_suffix(LOCALHOST)?.strip_suffix('.')?;
-        if name.contains('.') {
-            return self.services.get(name);
-        }
-        self.services.get(&format!("{name}.{DEFAULT_NAMESPACE}"))
+        self.services.get(host.strip_suffix(LOCALHOST)?.strip_suffix('.')?)
     }
 
     fn add(&mut self, ingress: &Ingress, services: &Services<'_>) {
@@ -149,11 +151,16 @@ impl Routes {
 
 /// Each Service's first HTTP port, as `NAME.NAMESPACE`.
 fn local_names(services: &Services<'_>) -> HashMap<String, Target> {
-    let named = services.iter().filter_map(|((namespace, name), spec)| {
-        let port = first_http_port(spec)?;
-        Some((format!("{name}.{namespace}"), service_target(namespace, name, spec, port)))
-    });
-    named.collect()
+    let mut named = HashMap::new();
+    for ((namespace, name), spec) in services {
+        let Some(port) = first_http_port(spec) else { continue };
+        let target = service_target(namespace, name, spec, port);
+        if *namespace == DEFAULT_NAMESPACE {
+            named.insert((*name).to_owned(), target.clone());
+        }
+        named.insert(format!("{name}.{namespace}"), target);
+    }
+    named
 }
 
 fn first_http_port(spec: &ServiceSpec) -> Option<&ServicePort> {

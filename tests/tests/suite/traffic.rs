@@ -1,0 +1,141 @@
+//! The gateway with TLS, and what Services promise.
+use std::sync::Arc;
+
+use crate::support::{cluster, create, get, push, rolled_out, web};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::config::Kubeconfig;
+use podium_tests::{Cluster, Connection, eventually, file};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
+
+/// The authority that the cluster's kubeconfig names.
+fn authority(cluster: &Cluster) -> CertificateDer<'static> {
+    use base64::Engine as _;
+    let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+    let data = kubeconfig.clusters[0].cluster.as_ref().unwrap().certificate_authority_data.clone();
+    let pem = base64::engine::general_purpose::STANDARD.decode(data.unwrap()).unwrap();
+    CertificateDer::from_pem_slice(&pem).unwrap()
+}
+
+/// A certificate that signs itself, and its key.
+fn certificate(host: &str) -> (CertificateDer<'static>, Value) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let data = json!({"tls.crt": certificate.pem(), "tls.key": key.serialize_pem()});
+    (certificate.der().clone(), data)
+}
+
+fn roots(trusted: &CertificateDer<'static>) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    Arc::new(roots)
+}
+
+/// Asks over TLS, trusting this certificate alone.
+async fn ask(
+    cluster: &Cluster,
+    host: &str,
+    trusted: &CertificateDer<'static>,
+) -> Result<(u16, String), String> {
+    let said = |error: anyhow::Error| format!("{error:#}");
+    let address = &cluster.addresses.gateway_tls;
+    let mut connection = Connection::open_tls(address, host, roots(trusted)).await.map_err(said)?;
+    let (status, body) = connection.get("/x").await.map_err(said)?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_shows_the_secret_of_an_ingress_and_its_own_certificate_to_others() {
+    let hello = file("examples/hello/hello.wasm").display().to_string();
+    let cluster = cluster(&[&hello]).await;
+    let client = cluster.client().await.unwrap();
+    let answer = (200, "Hello from Podium! You asked for /x.\n".to_owned());
+    let own = authority(&cluster);
+    assert_eq!(ask(&cluster, "hello.localhost", &own).await, Ok(answer.clone()));
+    assert_eq!(ask(&cluster, "localhost", &own).await.unwrap().0, 404);
+
+    let (first, data) = certificate("shop.example");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "shop"}, "stringData": data,
+    });
+    create::<Secret>(&client, &secret).await;
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "shop"},
+        "spec": {
+            "tls": [{"hosts": ["shop.example"], "secretName": "shop"}],
+            "rules": [{"host": "shop.example", "http": {"paths": [{
+                "path": "/", "pathType": "Prefix",
+                "backend": {"service": {"name": "hello", "port": {"number": 80}}},
+            }]}}],
+        },
+    });
+    create::<Ingress>(&client, &ingress).await;
+    let shown = async |trusted: &CertificateDer<'static>| {
+        eventually("the Secret's certificate is shown", async || {
+            match ask(&cluster, "shop.example", trusted).await {
+                Ok(seen) if seen == answer => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    };
+    shown(&first).await;
+
+    let (second, data) = certificate("shop.example");
+    let patch = Patch::Merge(json!({"stringData": data}));
+    let secrets = Api::<Secret>::default_namespaced(client);
+    secrets.patch("shop", &PatchParams::default(), &patch).await.unwrap();
+    shown(&second).await;
+    assert!(ask(&cluster, "shop.example", &first).await.is_err(), "the old one is shown");
+    assert_eq!(ask(&cluster, "hello.localhost", &own).await, Ok(answer));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_kubernetes_names_the_api_server_as_its_endpoint() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    let slices = Api::<EndpointSlice>::default_namespaced(client.clone());
+    let slice = slices.get("kubernetes").await.unwrap();
+    let endpoint = slice.endpoints.iter().flatten().next().unwrap();
+    let port = slice.ports.iter().flatten().next().and_then(|port| port.port).unwrap();
+    // The node's own address on the pod network: no Pod reaches the host's loopback.
+    assert_eq!(endpoint.addresses, ["10.64.0.1"]);
+    assert!(cluster.addresses.api.ends_with(&format!(":{port}")), "port {port}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_keeps_its_instances_where_its_pod_says_so() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, "examples/hello/hello.wasm", "hello:v1").await;
+    let (mut deployment, service) = web("hello", "hello:v1", 1);
+    let annotations = json!({"podium.dev/reuse.web": "100"});
+    deployment["spec"]["template"]["metadata"]["annotations"] = annotations;
+    create::<Deployment>(&client, &deployment).await;
+    create::<Service>(&client, &service).await;
+    rolled_out(&client, "hello").await;
+    for _ in 0..250 {
+        assert_eq!(get(&cluster, "hello.localhost", "/").await.unwrap().0, 200);
+    }
+
+    let wrong = json!({"spec": {"template": {"metadata": {"annotations": {
+        "podium.dev/reuse.web": "often",
+    }}}}});
+    crate::support::patch_deployment(&client, "hello", &wrong).await;
+    eventually("the Pod says what is wrong", async || {
+        let pods = crate::support::pods(&client, "hello").await;
+        let statuses = pods.iter().flat_map(|pod| pod.status.iter());
+        let text = format!("{:?}", statuses.collect::<Vec<_>>());
+        if text.contains("podium.dev/reuse.web must be true") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
