@@ -10,8 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/bindings"
 
-cargo build --quiet -p podium-tests --features generators --bin guest
-guest=${CARGO_TARGET_DIR:-target}/debug/guest
+generators=${CARGO_TARGET_DIR:-target}/generators
+cargo build --quiet --locked --manifest-path tests/generators/Cargo.toml --target-dir "$generators" --bin guest
+guest=$generators/debug/guest
 "$guest" bindings examples/sdk/wit function "$work/bindings"
 "$guest" bindings examples/sdk/wit program "$work/bindings"
 

@@ -2,8 +2,7 @@
 //! the C bindings of a world, `guest component CORE OUT` wraps a linked core
 //! module as a component.
 //!
-//! `examples/build.sh` runs it; it stands behind the feature `generators`
-//! because nobody who only uses or tests Podium needs these crates.
+//! `examples/build.sh` runs it.
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
