@@ -28,6 +28,10 @@ pub struct Object {
     pub body: Map<String, Value>,
 }
 
+/// Hears of each field that a type lacks. One type for every kind: with closures of their own, a
+/// Pod template would be compiled anew for each kind that has one, some 2 MB of code each.
+type Report<'a> = &'a mut dyn FnMut(serde_ignored::Path<'_>);
+
 /// An object that does not fit the kind it claims to be.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot decode {kind} at {path}")]
@@ -44,13 +48,13 @@ pub struct DecodeError {
 impl Object {
     /// The object a JSON document describes.
     pub fn from_value(value: Value) -> Result<Self, DecodeError> {
-        Self::from_value_reporting(value, |_| ())
+        Self::from_value_reporting(value, &mut |_| ())
     }
 
     /// The object a JSON document describes, reporting the path of each field its metadata lacks.
     pub fn from_value_reporting(
         value: Value,
-        mut unknown: impl FnMut(String),
+        unknown: &mut dyn FnMut(String),
     ) -> Result<Self, DecodeError> {
         let Value::Object(mut body) = value else {
             return Err(undecodable("", ".", serde_json::Error::custom("not a JSON object")));
@@ -66,14 +70,16 @@ impl Object {
             None | Some(Value::Null) => ObjectMeta::default(),
             Some(value) => {
                 let mut track = serde_path_to_error::Track::new();
-                let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-                serde_ignored::deserialize(tracked, |path| {
+                let tracked = serde_path_to_error::Deserializer::new(&value, &mut track);
+                let mut report = |path: serde_ignored::Path<'_>| {
                     unknown(format!("metadata.{}", field_path(&path.to_string())));
-                })
-                .map_err(|source| {
-                    let path = format!("metadata.{}", track.path());
-                    undecodable(&kind, &path, source)
-                })?
+                };
+                serde_ignored::deserialize(tracked, &mut report as Report<'_>).map_err(
+                    |source| {
+                        let path = format!("metadata.{}", track.path());
+                        undecodable(&kind, &path, source)
+                    },
+                )?
             }
         };
         Ok(Self { api_version, kind, metadata, body })
@@ -101,27 +107,29 @@ impl Object {
 
     /// Views this object as `K`.
     pub fn decode<K: DeserializeOwned>(&self) -> Result<K, DecodeError> {
-        self.decode_reporting(|_| ())
+        self.decode_reporting(&mut |_| ())
     }
 
     /// Views this object as `K`, reporting the path of each field `K` lacks.
     pub fn decode_reporting<K: DeserializeOwned>(
         &self,
-        mut unknown: impl FnMut(String),
+        unknown: &mut dyn FnMut(String),
     ) -> Result<K, DecodeError> {
-        let fail = |source| undecodable(&self.kind, ".", source);
-        let metadata = serde_json::to_value(&self.metadata).map_err(fail)?;
+        let metadata = serde_json::to_value(&self.metadata)
+            .map_err(|source| undecodable(&self.kind, ".", source))?;
         let names = [("apiVersion", &self.api_version), ("kind", &self.kind)]
             .map(|(field, name)| (field, Value::String(name.clone())));
         let names = names.iter().filter(|(_, name)| name.as_str() != Some(""));
-        let names = names.map(|(field, name)| (*field, name));
-        let body = self.body.iter().map(|(field, value)| (field.as_str(), value));
         // Read where it stands: cloning the body first would cost as much again.
-        let fields = names.chain([("metadata", &metadata)]).chain(body);
+        let mut fields: Vec<(&str, &Value)> = Vec::with_capacity(self.body.len() + 3);
+        fields.extend(names.map(|(field, name)| (*field, name)));
+        fields.push(("metadata", &metadata));
+        fields.extend(self.body.iter().map(|(field, value)| (field.as_str(), value)));
         let mut track = serde_path_to_error::Track::new();
-        let tracked =
-            serde_path_to_error::Deserializer::new(MapDeserializer::new(fields), &mut track);
-        serde_ignored::deserialize(tracked, |path| unknown(field_path(&path.to_string())))
+        let fields = MapDeserializer::new(fields.into_iter());
+        let tracked = serde_path_to_error::Deserializer::new(fields, &mut track);
+        let mut report = |path: serde_ignored::Path<'_>| unknown(field_path(&path.to_string()));
+        serde_ignored::deserialize(tracked, &mut report as Report<'_>)
             .map_err(|source| undecodable(&self.kind, &track.path().to_string(), source))
     }
 

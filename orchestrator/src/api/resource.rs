@@ -461,7 +461,7 @@ impl<S: Strategy> Behaviour for S {
         operation: Operation<'_, Object>,
     ) -> Result<Vec<String>, DecodeError> {
         let mut unknown = Vec::new();
-        let mut typed: S::Kind = new.decode_reporting(|path| unknown.push(path))?;
+        let mut typed: S::Kind = new.decode_reporting(&mut |path| unknown.push(path))?;
         with_old(operation, |operation| Strategy::prepare(self, &mut typed, operation))?;
         self.default(&mut typed);
         new.encode(&typed)?;

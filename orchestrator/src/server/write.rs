@@ -41,7 +41,7 @@ pub fn object(call: &Call<'_>, value: Value) -> Result<Object, ApiError> {
 pub fn decoded(call: &Call<'_>, document: Document) -> Result<(Object, Oddities), ApiError> {
     let gvk = &call.row.gvk;
     let mut unknown = Vec::new();
-    let mut object = Object::from_value_reporting(document.value, |path| unknown.push(path))
+    let mut object = Object::from_value_reporting(document.value, &mut |path| unknown.push(path))
         .map_err(|error| undecodable(call.row, error))?;
     let expected = gvk.api_version();
     if object.api_version.is_empty() {

@@ -79,7 +79,7 @@ pub fn apply(
 ) -> Result<Object, ApiError> {
     let mut document = old.to_value()?;
     patch.apply(&mut document, &row.gvk)?;
-    let mut new = Object::from_value_reporting(document, |path| oddities.unknown.push(path))
+    let mut new = Object::from_value_reporting(document, &mut |path| oddities.unknown.push(path))
         .map_err(|error| write::undecodable(row, error))?;
     if new.kind != row.gvk.kind || new.api_version != row.gvk.api_version() {
         return Err(ApiError::BadRequest(format!(
