@@ -87,9 +87,14 @@ pub enum ApiError {
     TooManyRequests {
         /// Why.
         message: String,
-        /// Seconds to wait.
+        /// Seconds to wait; 0 does not say.
         retry_after: u32,
+        /// What stands against it, as a reason and its words.
+        cause: Option<(&'static str, String)>,
     },
+    /// 500: asked for something that cannot be done in this state. The text is complete.
+    #[error("{0}")]
+    Unsupported(String),
     /// 500: our fault. The text must not quote a secret.
     #[error("Internal error occurred: {0}")]
     Internal(String),
@@ -117,7 +122,7 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => 415,
             Self::Invalid { .. } | Self::Unprocessable(_) => 422,
             Self::TooManyRequests { .. } => 429,
-            Self::Internal(_) => 500,
+            Self::Internal(_) | Self::Unsupported(_) => 500,
             Self::Unavailable(_) => 503,
             Self::Timeout(_) => 504,
         }
@@ -140,6 +145,7 @@ impl ApiError {
             Self::Invalid { .. } | Self::Unprocessable(_) => "Invalid",
             Self::TooManyRequests { .. } => "TooManyRequests",
             Self::Internal(_) => "InternalError",
+            Self::Unsupported(_) => "",
             Self::Unavailable(_) => "ServiceUnavailable",
             Self::Timeout(_) => "Timeout",
         }
@@ -161,7 +167,7 @@ impl ApiError {
     /// Seconds after which to try again, for the `Retry-After` header.
     pub fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::TooManyRequests { retry_after, .. } => Some(*retry_after),
+            Self::TooManyRequests { retry_after, .. } if *retry_after > 0 => Some(*retry_after),
             _ => None,
         }
     }
@@ -198,7 +204,16 @@ impl ApiError {
                 }
                 details
             }
-            Self::TooManyRequests { retry_after, .. } => json!({"retryAfterSeconds": retry_after}),
+            Self::TooManyRequests { retry_after, cause, .. } => {
+                let mut details = json!({});
+                if *retry_after > 0 {
+                    details["retryAfterSeconds"] = json!(retry_after);
+                }
+                if let Some((reason, message)) = cause {
+                    details["causes"] = json!([{"reason": reason, "message": message}]);
+                }
+                details
+            }
             _ => json!({}),
         }
     }

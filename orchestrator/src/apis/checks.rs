@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::api::int_or_string::percentage;
 use crate::api::{FieldError, FieldErrors, FieldPath, Quantity, names};
 
 /// As many bytes as all annotations of an object may have together.
@@ -65,6 +67,28 @@ pub fn required_one_of(
 pub fn not_negative(errors: &mut FieldErrors, path: &FieldPath, number: Option<i64>) {
     if let Some(number) = number {
         errors.check(number >= 0, || invalid(path, number, NOT_NEGATIVE));
+    }
+}
+
+/// A number that may not be below zero, or a percentage.
+pub fn int_or_percent(errors: &mut FieldErrors, path: &FieldPath, value: &IntOrString) {
+    match value {
+        IntOrString::Int(number) => {
+            errors.check(*number >= 0, || invalid(path, *number, NOT_NEGATIVE));
+        }
+        IntOrString::String(text) => errors.check(percentage(text).is_some(), || {
+            let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            invalid(path, text.as_str(), why)
+        }),
+    }
+}
+
+/// A percentage that may not be more than all.
+pub fn not_more_than_all(errors: &mut FieldErrors, path: &FieldPath, value: &IntOrString) {
+    if let IntOrString::String(text) = value {
+        errors.check(percentage(text).is_none_or(|percent| percent <= 100), || {
+            invalid(path, text.as_str(), "must not be greater than 100%")
+        });
     }
 }
 

@@ -12,6 +12,7 @@ pub mod core;
 pub mod discovery;
 pub mod events;
 pub mod networking;
+pub mod policy;
 #[cfg(test)]
 pub mod testing;
 
@@ -36,5 +37,6 @@ pub fn builtin() -> ResourceTable {
         Resource::of(discovery::EndpointSlices),
         Resource::of(events::Events),
         Resource::of(networking::Ingresses),
+        Resource::of(policy::PodDisruptionBudgets),
     ])
 }

@@ -9,7 +9,8 @@ use super::template;
 use crate::api::int_or_string::{percentage, to_value};
 use crate::api::{Column, FieldErrors, FieldPath, Operation, Strategy, Subresource};
 use crate::apis::checks::{
-    NOT_NEGATIVE, forbidden, immutable, invalid, not_negative, one_of, required, selector_text,
+    forbidden, immutable, int_or_percent, invalid, not_more_than_all, not_negative, one_of,
+    required, selector_text,
 };
 use crate::apis::core::pod_template;
 
@@ -150,23 +151,7 @@ fn validate_rolling(errors: &mut FieldErrors, path: &FieldPath, rolling: &Rollin
     errors.check(!is_zero(unavailable) || !is_zero(surge), || {
         invalid(&path, to_value(unavailable), "may not be 0 when `maxSurge` is 0")
     });
-    if let IntOrString::String(text) = unavailable {
-        errors.check(percentage(text).is_none_or(|percent| percent <= 100), || {
-            invalid(&path, text.as_str(), "must not be greater than 100%")
-        });
-    }
-}
-
-fn int_or_percent(errors: &mut FieldErrors, path: &FieldPath, value: &IntOrString) {
-    match value {
-        IntOrString::Int(number) => {
-            errors.check(*number >= 0, || invalid(path, *number, NOT_NEGATIVE));
-        }
-        IntOrString::String(text) => errors.check(percentage(text).is_some(), || {
-            let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-            invalid(path, text.as_str(), why)
-        }),
-    }
+    not_more_than_all(errors, &path, unavailable);
 }
 
 fn validate_status(errors: &mut FieldErrors, status: Option<&DeploymentStatus>) {

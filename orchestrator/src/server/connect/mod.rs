@@ -6,6 +6,7 @@ use super::output::Reply;
 use crate::api::ApiError;
 
 mod binding;
+mod eviction;
 mod finalize;
 mod log;
 pub mod scale;
@@ -16,6 +17,7 @@ pub async fn call(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let row = call.row.clone();
     match (row.gvk.group.as_ref(), row.plural.as_ref(), call.path.subresource.as_str()) {
         ("", "pods", "binding") => binding::create(call, body).await,
+        ("", "pods", "eviction") => eviction::create(call, body).await,
         ("", "pods", "log") => log::get(call).await,
         ("", "namespaces", "finalize") => finalize::update(call, body).await,
         ("", "serviceaccounts", "token") => token::create(call, body).await,

@@ -32,6 +32,16 @@ pub async fn delete(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> 
     })
 }
 
+/// Deletes an object as `options` say, for a subresource that ends in a deletion.
+pub async fn delete_with(
+    call: &mut Call<'_>,
+    key: &ObjectKey,
+    options: DeleteOptions,
+) -> Result<(), ApiError> {
+    let wish = Wish::of(options)?;
+    remove(call, key, &wish).await.map(drop)
+}
+
 /// Deletes every object that matches; answers them as they were.
 pub async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let wish = Wish::read(call, body).await?;

@@ -9,7 +9,7 @@ mod update;
 mod watch;
 
 pub use create::create;
-pub use delete::{delete, delete_collection};
+pub use delete::{delete, delete_collection, delete_with};
 pub use patch::{Patch, patch};
 pub use read::{get, list};
 pub use update::update;

@@ -1,5 +1,5 @@
 //! `pods`
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodStatus};
 use serde_json::json;
 
 use super::pod_template::{requests_from_limits, spec_defaults, spec_warnings, validate_spec};
@@ -26,6 +26,7 @@ impl Strategy for Pods {
     const SUBRESOURCES: &'static [Subresource] = &[
         Subresource::Status,
         Subresource::Connect { name: "binding", kind: "Binding", verbs: &[Verb::Create] },
+        Subresource::Connect { name: "eviction", kind: "Eviction", verbs: &[Verb::Create] },
         Subresource::Connect { name: "log", kind: "Pod", verbs: &[Verb::Get] },
     ];
     const COLUMNS: &'static [Column<Pod>] = &[
@@ -94,7 +95,8 @@ impl Strategy for Pods {
     fn prepare(&self, pod: &mut Pod, operation: Operation<'_, Pod>) {
         if let Operation::Create = operation {
             let phase = Some("Pending".into());
-            pod.status = Some(PodStatus { phase, ..PodStatus::default() });
+            let conditions = gated(pod).then(|| vec![scheduling_gated()]);
+            pod.status = Some(PodStatus { phase, conditions, ..PodStatus::default() });
         }
     }
 
@@ -149,6 +151,22 @@ fn created(errors: &mut FieldErrors, path: &FieldPath, spec: &PodSpec) {
     if gated && spec.node_name.as_ref().is_some_and(|name| !name.is_empty()) {
         let why = "cannot be set until all schedulingGates have been cleared";
         errors.push(forbidden(&path.child("nodeName"), why));
+    }
+}
+
+fn gated(pod: &Pod) -> bool {
+    let gates = spec(pod).and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.is_some_and(|gates| !gates.is_empty())
+}
+
+/// What a Pod says that somebody holds back.
+fn scheduling_gated() -> PodCondition {
+    PodCondition {
+        type_: "PodScheduled".into(),
+        status: "False".into(),
+        reason: Some("SchedulingGated".into()),
+        message: Some("Scheduling is blocked due to non-empty scheduling gates".into()),
+        ..PodCondition::default()
     }
 }
 
