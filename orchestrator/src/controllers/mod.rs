@@ -4,15 +4,20 @@
 //! runtime decides when it is called. Each acts as an ordinary client.
 
 mod deployment;
+mod disrupt;
+mod disruption;
 mod endpointslice;
 mod garbage;
 mod namespace;
+mod node_lifecycle;
 mod owner;
+mod pod_gc;
 mod pods;
 mod replicaset;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod taint_eviction;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -72,6 +77,10 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     garbage::start(&context, &mut tasks);
     service_account::start(&context, &mut tasks);
     root_ca::start(&context, &mut tasks);
+    disruption::start(&context, &mut tasks);
+    node_lifecycle::start(&context, &mut tasks);
+    taint_eviction::start(&context, &mut tasks);
+    pod_gc::start(&context, &mut tasks);
     info!("controllers started");
     tasks.join_all().await;
 }
