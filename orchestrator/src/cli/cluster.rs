@@ -215,6 +215,7 @@ impl Cluster {
                 component("system:kube-scheduler"),
                 informers.clone(),
                 clock.clone(),
+                scheduler::Config::default(),
                 control.stop.clone(),
             ),
         );

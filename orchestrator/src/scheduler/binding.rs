@@ -1,11 +1,11 @@
-//! Writes decisions: a binding, or why there is none.
+//! Writes decisions: a binding, or why there is none, or who has to go.
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::client::ObjectKey;
+use crate::client::{ObjectKey, status_code};
 
 /// A decision that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,15 @@ pub(super) enum Error {
     /// The condition was refused.
     #[error("cannot write the condition of pod {pod}")]
     Condition {
+        /// The Pod.
+        pod: ObjectKey,
+        /// The refusal.
+        #[source]
+        source: kube::Error,
+    },
+    /// A Pod could not be made to go.
+    #[error("cannot preempt pod {pod}")]
+    Preempt {
         /// The Pod.
         pod: ObjectKey,
         /// The refusal.
@@ -52,33 +61,92 @@ pub(super) async fn bind(
     }
 }
 
-/// Says in the Pod's status that it fits nowhere; writes nothing if it says so already.
+/// Says in the Pod's status that it fits nowhere, and where room is being made
+/// for it; writes nothing if it says so already.
 pub(super) async fn mark_unschedulable(
     client: Client,
     key: ObjectKey,
     pod: &Pod,
     message: &str,
+    nominated: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
     let old = conditions.into_iter().flatten().find(|condition| condition.type_ == "PodScheduled");
     let says = |condition: &PodCondition| {
         condition.status == "False" && condition.message.as_deref() == Some(message)
     };
-    if old.is_some_and(says) {
+    let named = status.and_then(|status| status.nominated_node_name.as_deref());
+    let renamed = nominated.is_some() && nominated != named;
+    if old.is_some_and(says) && !renamed {
         return Ok(());
     }
     let since = old
         .filter(|condition| condition.status == "False")
         .and_then(|condition| condition.last_transition_time.as_ref())
         .map_or(now, |time| time.0);
-    let patch = json!({"status": {"conditions": [{
+    let mut status = json!({"conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-        "message": message, "lastTransitionTime": since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    }]}});
+        "message": message, "lastTransitionTime": text(since),
+    }]});
+    if renamed {
+        status["nominatedNodeName"] = json!(nominated);
+    }
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
     let api: Api<Pod> = Api::namespaced(client, &key.namespace);
     match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
         Ok(_) => Ok(()),
+        Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(()),
         Err(source) => Err(Error::Condition { pod: key, source }),
     }
+}
+
+/// Says that no room is being made for a Pod any more.
+pub(super) async fn clear_nomination(client: Client, key: ObjectKey) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(client, &key.namespace);
+    let patch = Patch::Merge(json!({"status": {"nominatedNodeName": null}}));
+    match api.patch_status(&key.name, &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        Err(error) if status_code(&error) == Some(404) => Ok(()),
+        Err(source) => Err(Error::Condition { pod: key, source }),
+    }
+}
+
+/// Deletes a Pod with its grace, after its status says why.
+pub(super) async fn evict(
+    client: Client,
+    key: ObjectKey,
+    victim: &Pod,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if victim.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let failed = |source| Error::Preempt { pod: key.clone(), source };
+    let uid = &victim.metadata.uid;
+    let api: Api<Pod> = Api::namespaced(client, &key.namespace);
+    let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [{
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "lastTransitionTime": text(now),
+    }]}});
+    let patched =
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+    match patched {
+        Ok(_) => {}
+        Err(error) if matches!(status_code(&error), Some(404 | 409)) => return Ok(()),
+        Err(source) => return Err(failed(source)),
+    }
+    let preconditions = Some(Preconditions { uid: uid.clone(), resource_version: None });
+    let deletion = DeleteParams { preconditions, ..DeleteParams::default() };
+    match api.delete(&key.name, &deletion).await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+fn text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

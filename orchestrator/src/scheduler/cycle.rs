@@ -2,18 +2,37 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::plugins::inter_pod_affinity::Near;
+use super::plugins::topology_spread::{self, Counted};
 use super::plugins::{FILTERS, SCORES};
-use super::{NodeInfo, PodInfo, Snapshot};
+use super::reason::{Plugins, Reason, Refusal};
+use super::{Config, NodeInfo, PodInfo, Snapshot};
+use crate::client::ObjectKey;
 
-/// As many fitting nodes as are compared; more make a decision slower, hardly better.
+/// As many fitting nodes as are compared; more make a decision slower, hardly
+/// better (upstream's minFeasibleNodesToFind).
 const COMPARED: usize = 100;
 
 /// Why a Pod fits nowhere; `Display` is kube-scheduler's message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unschedulable {
     nodes: usize,
     /// Reasons, and how many nodes each keeps away from.
-    reasons: BTreeMap<String, usize>,
+    reasons: BTreeMap<Reason, usize>,
+    /// Places of nodes where it would help if other Pods went.
+    pub(super) resolvable: Vec<usize>,
+    /// What preemption said, if it was tried.
+    pub(super) preemption: Option<String>,
+}
+
+impl Unschedulable {
+    /// Those that refused: what changes for none of them cannot help.
+    pub fn plugins(&self) -> Plugins {
+        if self.nodes == 0 {
+            return Plugins::NO_NODE;
+        }
+        self.reasons.keys().fold(Plugins::NONE, |all, reason| all.and(reason.plugin()))
+    }
 }
 
 impl fmt::Display for Unschedulable {
@@ -24,136 +43,119 @@ impl fmt::Display for Unschedulable {
         let mut reasons: Vec<String> =
             self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         reasons.sort();
-        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))
+        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))?;
+        match &self.preemption {
+            Some(preemption) => write!(f, " preemption: {preemption}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// The best node for a Pod. `start` is where the search begins, so that equal nodes take turns.
-pub fn schedule<'a>(
-    snapshot: &'a Snapshot,
-    pod: &PodInfo,
-    start: usize,
-) -> Result<&'a str, Unschedulable> {
-    let nodes = snapshot.nodes();
-    let mut refused = BTreeMap::new();
-    let mut best: Option<(i64, &NodeInfo)> = None;
-    let mut fitting = 0;
-    let (after, before) = nodes.split_at(if nodes.is_empty() { 0 } else { start % nodes.len() });
-    for node in before.iter().chain(after) {
-        if let Err(reasons) = FILTERS.iter().try_for_each(|filter| filter(pod, node)) {
-            for reason in reasons {
-                *refused.entry(reason).or_insert(0) += 1;
+/// What is looked up once for a decision.
+pub(super) struct Cycle<'a> {
+    pub snapshot: &'a Snapshot,
+    pub key: &'a ObjectKey,
+    pub pod: &'a PodInfo,
+    pub config: &'a Config,
+    pub spread: Vec<Counted<'a>>,
+    pub near: Near<'a>,
+}
+
+impl<'a> Cycle<'a> {
+    /// The snapshot must have [learnt](Snapshot::learn) the Pod's topology keys.
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        key: &'a ObjectKey,
+        pod: &'a PodInfo,
+        config: &'a Config,
+    ) -> Self {
+        let spread = topology_spread::count(snapshot, pod, true);
+        let near = Near::of(snapshot, pod);
+        Self { snapshot, key, pod, config, spread, near }
+    }
+
+    /// Whether the Pod may be on a node, now and once others have the room made for them.
+    pub(super) fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        FILTERS.iter().try_for_each(|filter| filter(self, node))?;
+        if self.snapshot.has_nominated()
+            && let Some(later) = self.snapshot.with_nominated(node, self.pod.priority, self.key)
+        {
+            return FILTERS.iter().try_for_each(|filter| filter(self, &later));
+        }
+        Ok(())
+    }
+
+    fn best(&self, fitting: &[&'a NodeInfo]) -> Option<&'a NodeInfo> {
+        if fitting.len() <= 1 {
+            return fitting.first().copied();
+        }
+        let mut totals = vec![0; fitting.len()];
+        for (score, weight) in SCORES {
+            let Some(scores) = score(self, fitting) else { continue };
+            for (total, score) in totals.iter_mut().zip(scores) {
+                *total += score * weight;
             }
+        }
+        // Of equals the first: the search begins elsewhere each time.
+        let best = totals.iter().enumerate().max_by_key(|(at, total)| (**total, usize::MAX - at));
+        best.map(|(at, _)| fitting[at])
+    }
+}
+
+/// The best node for a Pod. `start` is where the search begins; it moves on, so that equal nodes take turns.
+pub fn schedule(
+    snapshot: &mut Snapshot,
+    key: &ObjectKey,
+    pod: &PodInfo,
+    start: &mut usize,
+    config: &Config,
+) -> Result<String, Unschedulable> {
+    snapshot.learn(pod);
+    let snapshot = &*snapshot;
+    let mut unschedulable = Unschedulable { nodes: snapshot.len(), ..Unschedulable::default() };
+    if snapshot.is_empty() {
+        return Err(unschedulable);
+    }
+    let cycle = Cycle::new(snapshot, key, pod, config);
+    // Room was made there for this one.
+    if let Some(node) = pod.nominated.as_deref().and_then(|name| snapshot.node(name))
+        && cycle.check(node).is_ok()
+    {
+        return Ok(node.name.clone());
+    }
+    let nodes = snapshot.nodes();
+    let mut fitting = Vec::with_capacity(COMPARED);
+    let (after, before) = nodes.split_at(*start % nodes.len());
+    let mut looked = 0;
+    for node in before.iter().chain(after) {
+        looked += 1;
+        if !node.known {
             continue;
         }
-        let score = SCORES.iter().map(|(score, weight)| score(pod, node) * weight).sum();
-        if best.is_none_or(|(highest, _)| score > highest) {
-            best = Some((score, node));
+        match cycle.check(node) {
+            Ok(()) => fitting.push(node),
+            Err(refusal) => {
+                // Only if no node fits does anybody ask.
+                if fitting.is_empty() {
+                    if refusal.resolvable {
+                        unschedulable.resolvable.push(node.slot);
+                    }
+                    for reason in refusal.reasons {
+                        *unschedulable.reasons.entry(reason).or_insert(0) += 1;
+                    }
+                }
+            }
         }
-        fitting += 1;
-        if fitting == COMPARED {
+        if fitting.len() == COMPARED {
             break;
         }
     }
-    match best {
-        Some((_, node)) => Ok(&node.name),
-        None => Err(Unschedulable { nodes: nodes.len(), reasons: refused }),
+    *start = (*start % nodes.len()) + looked;
+    match cycle.best(&fitting) {
+        Some(node) => Ok(node.name.clone()),
+        None => Err(unschedulable),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::client::ObjectKey;
-
-    fn snapshot(nodes: &[Value]) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for node in nodes {
-            snapshot.set_node(&serde_json::from_value(node.clone()).unwrap());
-        }
-        snapshot
-    }
-
-    fn node(name: &str, cpu: &str) -> Value {
-        json!({
-            "metadata": {"name": name, "labels": {"zone": name}},
-            "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "10"}},
-        })
-    }
-
-    fn pod(spec: Value) -> PodInfo {
-        PodInfo::of(&serde_json::from_value(json!({"spec": spec})).unwrap())
-    }
-
-    fn asking(cpu: &str, memory: &str) -> PodInfo {
-        let requests = json!({"cpu": cpu, "memory": memory});
-        pod(json!({"containers": [{"name": "c", "resources": {"requests": requests}}]}))
-    }
-
-    fn refusal(snapshot: &Snapshot, pod: &PodInfo) -> String {
-        schedule(snapshot, pod, 0).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_words_are_kube_schedulers() {
-        assert_eq!(
-            refusal(&snapshot(&[]), &asking("1", "1Mi")),
-            "no nodes available to schedule pods"
-        );
-        let mut cordoned = node("c", "4");
-        cordoned["spec"] = json!({"unschedulable": true});
-        let mut tainted = node("d", "4");
-        tainted["spec"] = json!({"taints": [{"key": "gpu", "value": "x", "effect": "NoSchedule"}]});
-        let all = snapshot(&[node("a", "1"), node("b", "1"), cordoned, tainted]);
-        assert_eq!(
-            refusal(&all, &asking("2", "2Gi")),
-            "0/4 nodes are available: 1 node(s) had untolerated taint {gpu: x}, \
-             1 node(s) were unschedulable, 2 Insufficient cpu, 2 Insufficient memory."
-        );
-        let selector = pod(json!({"containers": [], "nodeSelector": {"zone": "z"}}));
-        assert_eq!(
-            refusal(&snapshot(&[node("a", "1")]), &selector),
-            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-        );
-    }
-
-    #[test]
-    fn selectors_affinity_and_tolerations_choose() {
-        let mut tainted = node("b", "4");
-        tainted["spec"] = json!({"taints": [{"key": "gpu", "value": "x", "effect": "NoExecute"}]});
-        let all = snapshot(&[node("a", "4"), tainted]);
-        let tolerations = json!([{"key": "gpu", "operator": "Equal", "value": "x"}]);
-        let term = |operator: &str, values: Value| {
-            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
-                {"matchExpressions": [{"key": "zone", "operator": operator, "values": values}]}]}}})
-        };
-        let wants_b = pod(
-            json!({"containers": [], "tolerations": tolerations, "affinity": term("In", json!(["b"]))}),
-        );
-        assert_eq!(schedule(&all, &wants_b, 0), Ok("b"));
-        let not_b = pod(
-            json!({"containers": [], "tolerations": tolerations, "affinity": term("NotIn", json!(["b"]))}),
-        );
-        assert_eq!(schedule(&all, &not_b, 1), Ok("a"));
-    }
-
-    #[test]
-    fn the_pods_of_one_owner_are_spread_and_freed_room_is_used_again() {
-        let mut all = snapshot(&[node("a", "1"), node("b", "1")]);
-        let one = PodInfo { owner: Some("rs".into()), ..asking("400m", "1Mi") };
-        let mut placed = Vec::new();
-        for n in 0..4 {
-            let key = ObjectKey::new("default", format!("p{n}"));
-            let node = schedule(&all, &one, n).unwrap().to_owned();
-            all.place(&key, &one, &node);
-            placed.push(node);
-        }
-        placed.sort();
-        assert_eq!(placed, ["a", "a", "b", "b"]);
-        assert_eq!(refusal(&all, &one), "0/2 nodes are available: 2 Insufficient cpu.");
-        assert!(all.remove_pod(&ObjectKey::new("default", "p0")));
-        assert!(schedule(&all, &one, 0).is_ok());
-    }
-}
+mod tests;

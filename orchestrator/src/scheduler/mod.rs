@@ -3,18 +3,29 @@
 //! One task owns the [`Snapshot`] and the [`Queue`]: it takes in what changed,
 //! decides for one Pod after the other, and assumes its own decisions until
 //! the API confirms them. Bindings are written beside it, several at once. A
-//! Pod that fits nowhere waits until something changes that could help it.
+//! Pod that fits nowhere may take the place of Pods of lower priority
+//! ([`preempt`]); otherwise it waits until something changes that could help it.
 
 mod binding;
+mod config;
 mod cycle;
 mod plugins;
 mod pod;
+mod preempt;
 mod queue;
+mod reason;
+mod requests;
 mod run;
 mod snapshot;
+mod terms;
 
+pub use config::{Config, Strategy};
 pub use cycle::{Unschedulable, schedule};
-pub use pod::PodInfo;
+pub use pod::{HostPort, PodInfo};
+pub use preempt::{Budget, Preemption, preempt};
 pub use queue::Queue;
+pub use reason::{Plugins, Reason};
+pub use requests::Requests;
 pub use run::run;
 pub use snapshot::{NodeInfo, Resources, Snapshot};
+pub use terms::{Constraint, PodTerms, Term};

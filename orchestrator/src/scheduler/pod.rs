@@ -1,26 +1,72 @@
 //! What of a Pod matters for its placement.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, NodeSelectorTerm, Pod, Toleration};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm, Toleration};
 
-use super::Resources;
-use crate::client::Quantity;
+use super::requests::Requests;
+use super::terms::{Constraint, PodTerms};
+
+/// A port that a Pod takes of its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// The address; empty for all.
+    pub ip: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The port.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether both cannot be had on one node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip.is_empty() || other.ip.is_empty() || self.ip == other.ip)
+    }
+}
 
 /// A Pod as the scheduler sees it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct PodInfo {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels, by which others are near to it or far from it.
+    pub labels: BTreeMap<String, String>,
     /// What it asks for; itself counts as one Pod.
-    pub requests: Resources,
+    pub requests: Requests,
     /// Labels its node must have.
     pub node_selector: BTreeMap<String, String>,
     /// Terms of which its node must match one (`requiredDuringSchedulingIgnoredDuringExecution`).
     pub affinity: Option<Vec<NodeSelectorTerm>>,
+    /// Terms that its node had better match.
+    pub preferred: Vec<PreferredSchedulingTerm>,
     /// Taints it puts up with.
     pub tolerations: Vec<Toleration>,
+    /// Ports it takes of its node.
+    pub ports: Vec<HostPort>,
+    /// Its images, under the names nodes use.
+    pub images: Vec<String>,
+    /// What it wishes of other Pods.
+    pub terms: Arc<PodTerms>,
+    /// The text of `terms`, which tells them apart; empty if there are none.
+    pub terms_text: String,
+    /// How it is to be spread.
+    pub spread: Vec<Constraint>,
     /// Higher goes first.
     pub priority: i32,
+    /// Whether it takes the place of Pods of lower priority.
+    pub preempts: bool,
     /// The uid of its controller, whose Pods are spread.
     pub owner: Option<String>,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// The node that makes room for it.
+    pub nominated: Option<String>,
 }
 
 impl PodInfo {
@@ -30,68 +76,56 @@ impl PodInfo {
         let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let required = affinity
             .and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
+        let preferred = affinity
+            .and_then(|node| node.preferred_during_scheduling_ignored_during_execution.clone());
         let owners = pod.metadata.owner_references.iter().flatten();
         let controller = owners.into_iter().find(|owner| owner.controller == Some(true));
+        let (terms, terms_text) = PodTerms::of(pod);
+        let status = pod.status.as_ref();
         Self {
-            requests: requests(pod),
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            labels: pod.metadata.labels.clone().unwrap_or_default(),
+            requests: Requests::of(pod),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             affinity: required.map(|required| required.node_selector_terms.clone()),
+            preferred: preferred.unwrap_or_default(),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
+            ports: ports(pod),
+            images: images(pod),
+            terms: Arc::new(terms),
+            terms_text,
+            spread: Constraint::of(pod),
             priority: spec.priority.unwrap_or_default(),
+            preempts: spec.preemption_policy.as_deref() != Some("Never"),
             owner: controller.map(|owner| owner.uid.clone()),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            started: status.and_then(|s| s.start_time.as_ref()).map(|time| time.0),
+            nominated: status.and_then(|s| s.nominated_node_name.clone()).filter(|n| !n.is_empty()),
         }
     }
 }
 
-/// The sum over containers, or the largest init container where that is more:
-/// init containers run one after another, before the others. Those that go on
-/// running beside them (restartPolicy Always) count from then on.
-fn requests(pod: &Pod) -> Resources {
-    let Some(spec) = &pod.spec else { return Resources::default() };
-    let mut sum = Resources { pods: 1, ..Resources::default() };
-    let mut peak = Resources::default();
-    for container in spec.init_containers.iter().flatten() {
-        let own = asked(container);
-        if container.restart_policy.as_deref() == Some("Always") {
-            raise(&mut sum, &own);
-            largest(&mut peak, &sum);
-        } else {
-            let mut while_it_runs = sum;
-            raise(&mut while_it_runs, &own);
-            largest(&mut peak, &while_it_runs);
-        }
-    }
-    for container in &spec.containers {
-        raise(&mut sum, &asked(container));
-    }
-    largest(&mut sum, &peak);
-    sum
+fn ports(pod: &Pod) -> Vec<HostPort> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let taken = ports.filter_map(|port| {
+        let ip = port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default();
+        let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
+        Some(HostPort { ip, protocol, port: port.host_port.filter(|port| *port > 0)? })
+    });
+    taken.collect()
 }
 
-fn asked(container: &Container) -> Resources {
-    let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    let amount = |name: &str| {
-        let amount = requests.and_then(|requests| requests.get(name));
-        amount.and_then(|amount| Quantity::try_from(amount).ok())
-    };
-    Resources {
-        milli_cpu: amount("cpu").map_or(0, Quantity::milli_value),
-        memory: amount("memory").map_or(0, Quantity::value),
-        ephemeral_storage: amount("ephemeral-storage").map_or(0, Quantity::value),
-        pods: 0,
-    }
+fn images(pod: &Pod) -> Vec<String> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let images = spec.containers.iter().filter_map(|container| container.image.as_deref());
+    images.map(with_tag).collect()
 }
 
-fn raise(sum: &mut Resources, by: &Resources) {
-    sum.milli_cpu += by.milli_cpu;
-    sum.memory += by.memory;
-    sum.ephemeral_storage += by.ephemeral_storage;
-}
-
-fn largest(sum: &mut Resources, other: &Resources) {
-    sum.milli_cpu = sum.milli_cpu.max(other.milli_cpu);
-    sum.memory = sum.memory.max(other.memory);
-    sum.ephemeral_storage = sum.ephemeral_storage.max(other.ephemeral_storage);
+/// An image's name with its tag, as nodes list it.
+fn with_tag(image: &str) -> String {
+    let tagged = image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    if tagged { image.to_owned() } else { format!("{image}:latest") }
 }
 
 #[cfg(test)]
@@ -101,19 +135,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn init_containers_count_by_their_largest_and_sidecars_always() {
-        let container = |cpu: &str, restart: Option<&str>| json!({"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Mi"}}, "restartPolicy": restart});
-        let pod = |init: Vec<serde_json::Value>| {
-            let spec = json!({"containers": [container("100m", None), container("200m", None)], "initContainers": init});
-            PodInfo::of(&serde_json::from_value(json!({"spec": spec})).unwrap()).requests
+    fn ports_conflict_on_the_same_address_or_on_all() {
+        let port = |ip: &str, protocol: &str| HostPort {
+            ip: ip.into(),
+            protocol: protocol.into(),
+            port: 80,
         };
-        assert_eq!(pod(vec![]).milli_cpu, 300);
-        assert_eq!(pod(vec![]).memory, 2 << 20);
-        assert_eq!(pod(vec![container("1", None)]).milli_cpu, 1000);
-        assert_eq!(pod(vec![container("50m", Some("Always"))]).milli_cpu, 350);
-        assert_eq!(
-            pod(vec![container("50m", Some("Always")), container("1", None)]).milli_cpu,
-            1050
+        assert!(port("", "TCP").conflicts(&port("127.0.0.1", "TCP")));
+        assert!(!port("127.0.0.2", "TCP").conflicts(&port("127.0.0.1", "TCP")));
+        assert!(!port("", "UDP").conflicts(&port("", "TCP")));
+    }
+
+    #[test]
+    fn a_pod_is_read_once() {
+        let pod = PodInfo::of(
+            &serde_json::from_value(json!({
+                "metadata": {"name": "a", "namespace": "shop", "labels": {"app": "web"}},
+                "spec": {
+                    "containers": [{"name": "c", "image": "registry:5000/web",
+                        "ports": [{"containerPort": 8080, "hostPort": 80}]}],
+                    "preemptionPolicy": "Never", "priority": 7,
+                },
+            }))
+            .unwrap(),
         );
+        assert_eq!(pod.images, ["registry:5000/web:latest"]);
+        assert_eq!((pod.ports.len(), pod.priority, pod.preempts), (1, 7, false));
     }
 }

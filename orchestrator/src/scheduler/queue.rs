@@ -1,14 +1,15 @@
 //! Pods that wait for a decision.
 //!
 //! Ready ones go by priority, then by age. One that fits nowhere waits until
-//! something changes that could help it, and not before its backoff is over;
-//! now and then all are tried again, should a change have been missed.
+//! something changes for a plugin that refused it, and not before its backoff
+//! is over; now and then all are tried again, should a change have been missed.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::reason::Plugins;
 use crate::client::ObjectKey;
 
 /// The backoff after the first attempt; it doubles with each (kube-scheduler's podInitialBackoffSeconds).
@@ -24,6 +25,8 @@ pub struct Queue {
     ready: BTreeSet<(Reverse<i32>, u64, ObjectKey)>,
     known: HashMap<ObjectKey, Known>,
     delayed: BTreeMap<(Instant, u64), ObjectKey>,
+    /// By when they are tried without a reason.
+    waiting: BTreeMap<(Instant, u64), ObjectKey>,
     next: u64,
 }
 
@@ -31,9 +34,12 @@ pub struct Queue {
 struct Known {
     place: Place,
     priority: i32,
+    /// `metadata.generation`: our own writes to the status do not change it.
+    generation: i64,
     order: u64,
     attempts: u32,
     backoff_ends: Option<Instant>,
+    refused_by: Plugins,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,25 +54,44 @@ enum Place {
 }
 
 impl Queue {
-    /// Adds a Pod, unless it is known.
-    pub fn add(&mut self, key: &ObjectKey, priority: i32) {
-        if self.known.contains_key(key) {
+    /// Adds a Pod; one that waits and is of another generation now is tried again.
+    pub fn add(&mut self, key: &ObjectKey, priority: i32, generation: i64, now: Instant) {
+        if let Some(known) = self.known.get_mut(key) {
+            let changed = std::mem::replace(&mut known.generation, generation) != generation;
+            if changed {
+                self.unpark(key, now);
+            }
             return;
         }
         self.next += 1;
         let order = self.next;
         self.ready.insert((Reverse(priority), order, key.clone()));
-        let known = Known { place: Place::Ready, priority, order, attempts: 0, backoff_ends: None };
+        let known = Known {
+            place: Place::Ready,
+            priority,
+            generation,
+            order,
+            attempts: 0,
+            backoff_ends: None,
+            refused_by: Plugins::NONE,
+        };
         self.known.insert(key.clone(), known);
     }
 
     /// Forgets a Pod.
     pub fn remove(&mut self, key: &ObjectKey) {
-        if let Some(known) = self.known.remove(key) {
-            self.ready.remove(&(Reverse(known.priority), known.order, key.clone()));
-            if let Place::Delayed(at) = known.place {
+        let Some(known) = self.known.remove(key) else { return };
+        match known.place {
+            Place::Ready => {
+                self.ready.remove(&(Reverse(known.priority), known.order, key.clone()));
+            }
+            Place::Delayed(at) => {
                 self.delayed.remove(&(at, known.order));
             }
+            Place::Waiting(until) => {
+                self.waiting.remove(&(until, known.order));
+            }
+            Place::Taken => {}
         }
     }
 
@@ -87,11 +112,13 @@ impl Queue {
         Some(key)
     }
 
-    /// Puts a taken Pod aside that fits nowhere.
-    pub fn park(&mut self, key: &ObjectKey, now: Instant) {
+    /// Puts a taken Pod aside that fits nowhere, because of these plugins.
+    pub fn park(&mut self, key: &ObjectKey, refused_by: Plugins, now: Instant) {
         if let Some(known) = self.known.get_mut(key) {
             known.backoff_ends = Some(now + backoff(known.attempts));
             known.place = Place::Waiting(now + RETRY);
+            known.refused_by = refused_by;
+            self.waiting.insert((now + RETRY, known.order), key.clone());
         }
     }
 
@@ -103,34 +130,45 @@ impl Queue {
         }
     }
 
-    /// Something changed: those that wait are tried once their backoff is over.
-    pub fn wake(&mut self, now: Instant) {
-        self.move_waiting(now, |_| true);
+    /// Something changed for these plugins: those that wait for one of them are
+    /// tried once their backoff is over.
+    pub fn wake(&mut self, changed: Plugins, now: Instant) {
+        let due = |queue: &Self, key: &ObjectKey| {
+            queue.known.get(key).is_some_and(|known| known.refused_by.meets(changed))
+        };
+        let moved: Vec<ObjectKey> =
+            self.waiting.values().filter(|key| due(self, key)).cloned().collect();
+        for key in moved {
+            self.unpark(&key, now);
+        }
+    }
+
+    /// Whether no Pod waits for a change.
+    pub fn is_nobody_waiting(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Wakes what has waited too long; when to call it again.
     pub fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
-        self.move_waiting(now, |until| until <= now);
+        while let Some(((until, _), key)) = self.waiting.first_key_value() {
+            if *until > now {
+                break;
+            }
+            let key = key.clone();
+            self.unpark(&key, now);
+        }
         let delayed = self.delayed.first_key_value().map(|((at, _), _)| *at);
-        let waiting = self.known.values().filter_map(|known| match known.place {
-            Place::Waiting(until) => Some(until),
-            _ => None,
-        });
-        waiting.chain(delayed).min()
+        let waiting = self.waiting.first_key_value().map(|((until, _), _)| *until);
+        waiting.into_iter().chain(delayed).min()
     }
 
-    fn move_waiting(&mut self, now: Instant, due: impl Fn(Instant) -> bool) {
-        let moved: Vec<(ObjectKey, Option<Instant>)> = self
-            .known
-            .iter()
-            .filter(|(_, known)| matches!(known.place, Place::Waiting(until) if due(until)))
-            .map(|(key, known)| (key.clone(), known.backoff_ends))
-            .collect();
-        for (key, ends) in moved {
-            match ends.filter(|ends| *ends > now) {
-                Some(ends) => self.delay(&key, ends),
-                None => self.make_ready(&key),
-            }
+    fn unpark(&mut self, key: &ObjectKey, now: Instant) {
+        let Some(known) = self.known.get(key) else { return };
+        let Place::Waiting(until) = known.place else { return };
+        self.waiting.remove(&(until, known.order));
+        match known.backoff_ends.filter(|ends| *ends > now) {
+            Some(ends) => self.delay(key, ends),
+            None => self.make_ready(key),
         }
     }
 
@@ -165,33 +203,40 @@ mod tests {
     #[test]
     fn higher_priorities_go_first_then_older_ones() {
         let mut queue = Queue::default();
-        for (name, priority) in [("a", 0), ("b", 10), ("c", 0), ("a", 0)] {
-            queue.add(&key(name), priority);
-        }
         let now = Instant::now();
+        for (name, priority) in [("a", 0), ("b", 10), ("c", 0), ("a", 0)] {
+            queue.add(&key(name), priority, 1, now);
+        }
         let order: Vec<_> = std::iter::from_fn(|| queue.take(now)).map(|key| key.name).collect();
         assert_eq!(order, ["b", "a", "c"]);
     }
 
     #[test]
-    fn what_fits_nowhere_waits_for_a_change_and_for_its_backoff() {
+    fn what_fits_nowhere_waits_for_a_change_that_helps_and_for_its_backoff() {
         let mut queue = Queue::default();
         let start = Instant::now();
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, 1, start);
         assert_eq!(queue.take(start), Some(key("a")));
-        queue.park(&key("a"), start);
+        queue.park(&key("a"), Plugins::RESOURCES, start);
         assert_eq!(queue.take(start + Duration::from_secs(60)), None, "nothing has changed");
-        queue.wake(start);
+        queue.wake(Plugins::TAINTS, start);
+        assert_eq!(queue.take(start + Duration::from_secs(60)), None, "that does not help");
+        queue.wake(Plugins::RESOURCES, start);
         assert_eq!(queue.take(start), None, "its backoff is not over");
         let later = start + BACKOFF_FIRST;
         assert_eq!(queue.next_deadline(start), Some(later));
         assert_eq!(queue.take(later), Some(key("a")));
-        queue.park(&key("a"), later);
+        queue.park(&key("a"), Plugins::RESOURCES, later);
         assert_eq!(queue.next_deadline(later), Some(later + RETRY));
         assert_eq!(queue.next_deadline(later + RETRY), None);
         assert_eq!(queue.take(later + RETRY), Some(key("a")));
+        queue.park(&key("a"), Plugins::RESOURCES, later + RETRY);
+        queue.add(&key("a"), 0, 1, later + RETRY * 2);
+        assert!(queue.ready.is_empty() && queue.delayed.is_empty(), "its status has changed alone");
+        queue.add(&key("a"), 0, 2, later + RETRY * 2);
+        assert_eq!(queue.take(later + RETRY * 2), Some(key("a")), "its spec has changed");
         queue.remove(&key("a"));
-        queue.wake(later + RETRY);
+        queue.wake(Plugins::ALL, later + RETRY);
         assert_eq!(queue.take(later + RETRY), None);
     }
 }

@@ -2,14 +2,18 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Client, Resource as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{PodInfo, Queue, Snapshot, binding, schedule};
+use super::{
+    Budget, Config, Plugins, PodInfo, Preemption, Queue, Snapshot, Unschedulable, binding, preempt,
+    schedule,
+};
 use crate::client::{EventRecorder, Informer, Informers, ObjectKey};
 use crate::clock::Clock;
 
@@ -19,23 +23,34 @@ const NAME: &str = "default-scheduler";
 /// Bindings and conditions written at once.
 const WRITES: usize = 64;
 
+/// What may help a Pod when another one goes.
+const POD_WENT: Plugins =
+    Plugins::RESOURCES.and(Plugins::PORTS).and(Plugins::SPREAD).and(Plugins::POD_AFFINITY);
+/// What may help a Pod when another one comes to a node or changes.
+const POD_CAME: Plugins = Plugins::SPREAD.and(Plugins::POD_AFFINITY);
+
 /// Schedules Pods until `stop`, then finishes what is being written.
 pub async fn run(
     client: Client,
     informers: Informers,
     clock: Arc<dyn Clock>,
+    config: Config,
     stop: CancellationToken,
 ) {
     let (events, writer) = EventRecorder::new(client.clone(), NAME, None, clock.clone());
     let scheduler = Scheduler {
         pods: informers.of::<Pod>(),
         nodes: informers.of::<Node>(),
+        namespaces: informers.of::<Namespace>(),
+        budgets: informers.of::<PodDisruptionBudget>(),
         client,
         events,
         clock,
+        config,
         snapshot: Snapshot::default(),
         queue: Queue::default(),
         writes: JoinSet::new(),
+        changed: Plugins::NONE,
         start: 0,
     };
     let written = writer.run(stop.clone());
@@ -45,12 +60,17 @@ pub async fn run(
 struct Scheduler {
     pods: Informer<Pod>,
     nodes: Informer<Node>,
+    namespaces: Informer<Namespace>,
+    budgets: Informer<PodDisruptionBudget>,
     client: Client,
     events: EventRecorder,
     clock: Arc<dyn Clock>,
+    config: Config,
     snapshot: Snapshot,
     queue: Queue,
     writes: JoinSet<Outcome>,
+    /// For which plugins something changed that waiting Pods were not told yet.
+    changed: Plugins,
     /// Where the next search begins.
     start: usize,
 }
@@ -67,8 +87,16 @@ impl Scheduler {
     async fn run(mut self, stop: CancellationToken) {
         let mut pods = self.pods.subscribe();
         let mut nodes = self.nodes.subscribe();
+        let mut namespaces = self.namespaces.subscribe();
         // A Pod seen before the nodes would be told that there are none.
-        let synced = async { tokio::join!(self.nodes.synced(), self.pods.synced()) };
+        let synced = async {
+            tokio::join!(
+                self.nodes.synced(),
+                self.pods.synced(),
+                self.namespaces.synced(),
+                self.budgets.synced()
+            )
+        };
         if stop.run_until_cancelled(synced).await.is_none() {
             return;
         }
@@ -77,9 +105,13 @@ impl Scheduler {
             while let Some(key) = nodes.next().now_or_never() {
                 self.node_changed(&key);
             }
+            while let Some(key) = namespaces.next().now_or_never() {
+                self.namespace_changed(&key);
+            }
             while let Some(key) = pods.next().now_or_never() {
                 self.pod_changed(&key);
             }
+            self.wake();
             if self.writes.len() < WRITES
                 && let Some(key) = self.queue.take(Instant::now())
             {
@@ -91,6 +123,7 @@ impl Scheduler {
                 deadline.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(3600));
             tokio::select! {
                 key = nodes.next() => self.node_changed(&key),
+                key = namespaces.next() => self.namespace_changed(&key),
                 key = pods.next() => self.pod_changed(&key),
                 Some(done) = self.writes.join_next() => self.written(done),
                 () = tokio::time::sleep_until(wake_at), if self.writes.len() < WRITES => {}
@@ -100,14 +133,32 @@ impl Scheduler {
         while self.writes.join_next().await.is_some() {}
     }
 
+    /// Tells the waiting Pods what has changed, once for many changes.
+    fn wake(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        if !changed.is_empty() && !self.queue.is_nobody_waiting() {
+            self.queue.wake(changed, Instant::now());
+        }
+    }
+
     fn node_changed(&mut self, key: &ObjectKey) {
         match self.nodes.get(key) {
-            Some(node) => {
-                if self.snapshot.set_node(&node) {
-                    self.queue.wake(Instant::now());
-                }
+            Some(node) => self.changed = self.changed.and(self.snapshot.set_node(&node)),
+            None => {
+                self.snapshot.remove_node(&key.name);
+                self.changed = self.changed.and(Plugins::SPREAD);
             }
-            None => self.snapshot.remove_node(&key.name),
+        }
+    }
+
+    fn namespace_changed(&mut self, key: &ObjectKey) {
+        let namespace = self.namespaces.get(key);
+        let none = std::collections::BTreeMap::new();
+        let labels = namespace
+            .as_deref()
+            .map(|namespace| namespace.metadata.labels.as_ref().unwrap_or(&none));
+        if self.snapshot.set_namespace(&key.name, labels) {
+            self.changed = self.changed.and(Plugins::POD_AFFINITY);
         }
     }
 
@@ -121,42 +172,97 @@ impl Scheduler {
             Some(node) => {
                 self.queue.remove(key);
                 self.snapshot.place(key, &PodInfo::of(&pod), node);
+                self.changed = self.changed.and(POD_CAME);
             }
             None if pod.metadata.deletion_timestamp.is_some() => self.forget(key),
+            None if is_gated(&pod) => self.queue.remove(key),
             None => {
                 let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref());
                 // An assumed one is on its way.
-                if scheduler.unwrap_or(NAME) == NAME && !self.snapshot.has_pod(key) {
-                    let priority = spec.and_then(|spec| spec.priority).unwrap_or_default();
-                    self.queue.add(key, priority);
+                if scheduler.unwrap_or(NAME) != NAME || self.snapshot.has_pod(key) {
+                    return;
                 }
+                let info = PodInfo::of(&pod);
+                if let Some(node) = &info.nominated {
+                    self.snapshot.nominate(key, &info, node);
+                }
+                let generation = pod.metadata.generation.unwrap_or_default();
+                self.queue.add(key, info.priority, generation, Instant::now());
             }
         }
     }
 
     fn forget(&mut self, key: &ObjectKey) {
         self.queue.remove(key);
-        if self.snapshot.remove_pod(key) {
+        self.snapshot.unnominate(key);
+        if self.snapshot.remove_pod(key).is_some() {
             // Room has become free.
-            self.queue.wake(Instant::now());
+            self.changed = self.changed.and(POD_WENT);
         }
     }
 
     fn decide(&mut self, key: &ObjectKey) {
         let Some(pod) = self.pods.get(key) else { return self.queue.remove(key) };
         let info = PodInfo::of(&pod);
-        self.start = self.start.wrapping_add(1);
-        match schedule(&self.snapshot, &info, self.start) {
+        match schedule(&mut self.snapshot, key, &info, &mut self.start, &self.config) {
             Ok(node) => {
-                let node = node.to_owned();
-                debug!(namespace = key.namespace, name = key.name, node, "pod scheduled");
+                debug!(namespace = key.namespace, name = key.name, node, "pod is scheduled");
                 self.snapshot.place(key, &info, &node);
                 self.bind(key.clone(), pod, node);
             }
-            Err(why) => {
-                self.queue.park(key, Instant::now());
-                self.mark(key.clone(), pod, why.to_string());
+            Err(why) => self.make_room(key, pod, &info, why),
+        }
+    }
+
+    /// Looks for Pods that may go for one that fits nowhere; it waits in any case.
+    fn make_room(
+        &mut self,
+        key: &ObjectKey,
+        pod: Arc<Pod>,
+        info: &PodInfo,
+        mut why: Unschedulable,
+    ) {
+        self.queue.park(key, why.plugins(), Instant::now());
+        let mut nominated = None;
+        if !self.snapshot.is_empty() {
+            let budgets: Vec<Budget> =
+                self.budgets.list().iter().map(|budget| Budget::of(budget)).collect();
+            match preempt(&mut self.snapshot, key, info, &why, &budgets, &self.config) {
+                Ok(preemption) => {
+                    self.snapshot.nominate(key, info, &preemption.node);
+                    nominated = Some(preemption.node.clone());
+                    self.evict(&pod, preemption);
+                }
+                Err(no_room) => why.preemption = Some(no_room),
             }
+        }
+        self.mark(key.clone(), pod, why.to_string(), nominated);
+    }
+
+    fn evict(&mut self, preemptor: &Pod, preemption: Preemption) {
+        let uid = preemptor.metadata.uid.as_deref().unwrap_or_default();
+        for key in preemption.victims {
+            let Some(victim) = self.pods.get(&key) else { continue };
+            info!(namespace = key.namespace, name = key.name, node = preemption.node, "preempting");
+            let told = format!("Preempted by pod {uid} on node {}", preemption.node);
+            self.events.normal(victim.object_ref(&()), "Preempted", told);
+            let (client, now) = (self.client.clone(), self.clock.now());
+            self.writes.spawn(async move {
+                if let Err(error) = binding::evict(client, key, &victim, now).await {
+                    warn!(error = &error as &dyn std::error::Error, "pod not preempted");
+                }
+                Outcome::Marked
+            });
+        }
+        for key in preemption.outdone {
+            self.snapshot.unnominate(&key);
+            let client = self.client.clone();
+            self.writes.spawn(async move {
+                if let Err(error) = binding::clear_nomination(client, key).await {
+                    warn!(error = &error as &dyn std::error::Error, "nomination not cleared");
+                }
+                Outcome::Marked
+            });
         }
     }
 
@@ -178,13 +284,15 @@ impl Scheduler {
         });
     }
 
-    fn mark(&mut self, key: ObjectKey, pod: Arc<Pod>, message: String) {
+    fn mark(&mut self, key: ObjectKey, pod: Arc<Pod>, message: String, nominated: Option<String>) {
         info!(namespace = key.namespace, name = key.name, message, "pod is unschedulable");
         self.events.warning(pod.object_ref(&()), "FailedScheduling", message.clone());
         let (client, now) = (self.client.clone(), self.clock.now());
         self.writes.spawn(async move {
-            if let Err(error) = binding::mark_unschedulable(client, key, &pod, &message, now).await
-            {
+            let nominated = nominated.as_deref();
+            let marked =
+                binding::mark_unschedulable(client, key, &pod, &message, nominated, now).await;
+            if let Err(error) = marked {
                 warn!(error = &error as &dyn std::error::Error, "condition not written");
             }
             Outcome::Marked
@@ -199,6 +307,7 @@ impl Scheduler {
                 });
                 if !bound {
                     self.snapshot.remove_pod(&key);
+                    self.changed = self.changed.and(POD_WENT);
                     self.queue.retry(&key, Instant::now());
                 }
             }
@@ -206,4 +315,10 @@ impl Scheduler {
             Err(error) => warn!(%error, "a write of the scheduler ended badly"),
         }
     }
+}
+
+/// Whether somebody holds the Pod back from being scheduled.
+fn is_gated(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.is_some_and(|gates| !gates.is_empty())
 }

@@ -1,24 +1,72 @@
-//! `NodeResourcesFit`: what the Pod asks for is free.
-use crate::scheduler::{NodeInfo, PodInfo};
+//! `NodeResourcesFit`: what the Pod asks for is free; the emptier the node the
+//! better, or the fuller, as configured.
+use super::BEST;
+use crate::scheduler::Strategy;
+use crate::scheduler::cycle::Cycle;
+use crate::scheduler::reason::{Reason, Refusal};
+use crate::scheduler::snapshot::NodeInfo;
 
-pub(super) fn filter(pod: &PodInfo, node: &NodeInfo) -> Result<(), Vec<String>> {
-    let (asked, all, used) = (&pod.requests, &node.allocatable, &node.requested);
-    let mut missing = Vec::new();
-    if used.pods + asked.pods > all.pods {
-        missing.push("Too many pods".to_owned());
+pub(super) fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
+    let requests = &cycle.pod.requests;
+    let (asked, all, used) = (&requests.resources, &node.allocatable, &node.requested);
+    let fits = used.pods + asked.pods <= all.pods
+        && (asked.milli_cpu == 0 || used.milli_cpu + asked.milli_cpu <= all.milli_cpu)
+        && (asked.memory == 0 || used.memory + asked.memory <= all.memory)
+        && (asked.ephemeral_storage == 0
+            || used.ephemeral_storage + asked.ephemeral_storage <= all.ephemeral_storage);
+    if fits && requests.extended.is_empty() {
+        return Ok(());
     }
-    for (name, asked, free) in [
-        ("cpu", asked.milli_cpu, all.milli_cpu - used.milli_cpu),
-        ("memory", asked.memory, all.memory - used.memory),
+    missing(cycle, node)
+}
+
+fn missing(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
+    let requests = &cycle.pod.requests;
+    let (asked, all, used) = (&requests.resources, &node.allocatable, &node.requested);
+    let mut refusal = Refusal { reasons: Vec::new(), resolvable: true };
+    if used.pods + asked.pods > all.pods {
+        refusal.reasons.push(Reason::TooManyPods);
+    }
+    for (name, asked, all, used) in [
+        ("cpu", asked.milli_cpu, all.milli_cpu, used.milli_cpu),
+        ("memory", asked.memory, all.memory, used.memory),
         (
             "ephemeral-storage",
             asked.ephemeral_storage,
-            all.ephemeral_storage - used.ephemeral_storage,
+            all.ephemeral_storage,
+            used.ephemeral_storage,
         ),
     ] {
-        if asked > 0 && asked > free {
-            missing.push(format!("Insufficient {name}"));
+        if asked > 0 && asked > all - used {
+            refusal.reasons.push(Reason::Insufficient(name.into()));
+            refusal.resolvable &= asked <= all;
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(missing) }
+    for (name, asked) in &requests.extended {
+        let of = |amounts: &std::collections::BTreeMap<String, i64>| {
+            amounts.get(name).copied().unwrap_or(0)
+        };
+        let (all, used) = (of(&node.extended), of(&node.extended_requested));
+        if *asked > 0 && *asked > all - used {
+            refusal.reasons.push(Reason::Insufficient(name.clone().into()));
+            refusal.resolvable &= *asked <= all;
+        }
+    }
+    if refusal.reasons.is_empty() { Ok(()) } else { Err(refusal) }
+}
+
+/// By the part of CPU and memory that would be free, or taken.
+pub(super) fn scores(cycle: &Cycle<'_>, nodes: &[&NodeInfo]) -> Option<Vec<i64>> {
+    let asked = cycle.pod.requests.scored;
+    let score = |node: &&NodeInfo| {
+        let part = |all: i64, used: i64| match (cycle.config.strategy, all > 0 && used <= all) {
+            (_, false) => 0,
+            (Strategy::LeastAllocated, true) => (all - used) * BEST / all,
+            (Strategy::MostAllocated, true) => used * BEST / all,
+        };
+        let cpu = part(node.allocatable.milli_cpu, node.scored.0 + asked.0);
+        let memory = part(node.allocatable.memory, node.scored.1 + asked.1);
+        (cpu + memory) / 2
+    };
+    Some(nodes.iter().map(score).collect())
 }

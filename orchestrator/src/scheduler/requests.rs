@@ -1,0 +1,173 @@
+//! What a Pod asks for.
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource;
+
+use super::Resources;
+use crate::client::Quantity;
+
+/// What a container that asks for no CPU counts as when nodes are compared, in
+/// thousandths, so that such Pods spread too (upstream's DefaultMilliCPURequest).
+const CPU_IF_NONE: i64 = 100;
+/// The same for memory, in bytes (DefaultMemoryRequest).
+const MEMORY_IF_NONE: i64 = 200 << 20;
+
+/// What a Pod asks for, itself counting as one Pod.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Requests {
+    /// Of what every node has.
+    pub resources: Resources,
+    /// Of what only some nodes have, by name.
+    pub extended: BTreeMap<String, i64>,
+    /// CPU and memory as nodes are compared by: containers that ask for none count too.
+    pub scored: (i64, i64),
+}
+
+impl Requests {
+    /// The sum over containers, or the largest init container where that is more:
+    /// init containers run one after another, before the others. Those that go on
+    /// running beside them (restartPolicy Always) count from then on. The
+    /// overhead of the runtime class comes on top.
+    pub fn of(pod: &Pod) -> Self {
+        let Some(spec) = &pod.spec else { return Self::default() };
+        let mut sum = Self::default();
+        let mut peak = Self::default();
+        for container in spec.init_containers.iter().flatten() {
+            let own = asked(container);
+            if container.restart_policy.as_deref() == Some("Always") {
+                sum.raise(&own);
+                peak.largest(&sum);
+            } else {
+                let mut while_it_runs = sum.clone();
+                while_it_runs.raise(&own);
+                peak.largest(&while_it_runs);
+            }
+        }
+        for container in &spec.containers {
+            sum.raise(&asked(container));
+        }
+        sum.largest(&peak);
+        sum.at_least(spec);
+        if let Some(overhead) = &spec.overhead {
+            sum.raise(&amounts(Some(overhead), false));
+        }
+        sum.resources.pods = 1;
+        sum
+    }
+
+    fn raise(&mut self, by: &Self) {
+        let (sum, more) = (&mut self.resources, &by.resources);
+        sum.milli_cpu += more.milli_cpu;
+        sum.memory += more.memory;
+        sum.ephemeral_storage += more.ephemeral_storage;
+        self.scored.0 += by.scored.0;
+        self.scored.1 += by.scored.1;
+        for (name, amount) in &by.extended {
+            *self.extended.entry(name.clone()).or_default() += amount;
+        }
+    }
+
+    fn largest(&mut self, other: &Self) {
+        let (sum, other_sum) = (&mut self.resources, &other.resources);
+        sum.milli_cpu = sum.milli_cpu.max(other_sum.milli_cpu);
+        sum.memory = sum.memory.max(other_sum.memory);
+        sum.ephemeral_storage = sum.ephemeral_storage.max(other_sum.ephemeral_storage);
+        self.scored.0 = self.scored.0.max(other.scored.0);
+        self.scored.1 = self.scored.1.max(other.scored.1);
+        for (name, amount) in &other.extended {
+            let own = self.extended.entry(name.clone()).or_default();
+            *own = (*own).max(*amount);
+        }
+    }
+
+    /// What the Pod asks for as a whole replaces the sum, where it says so.
+    fn at_least(&mut self, spec: &PodSpec) {
+        let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        let Some(whole) = whole else { return };
+        let asked = amounts(Some(whole), false);
+        if whole.contains_key("cpu") {
+            self.resources.milli_cpu = asked.resources.milli_cpu;
+            self.scored.0 = asked.scored.0;
+        }
+        if whole.contains_key("memory") {
+            self.resources.memory = asked.resources.memory;
+            self.scored.1 = asked.scored.1;
+        }
+    }
+}
+
+fn asked(container: &Container) -> Requests {
+    amounts(container.resources.as_ref().and_then(|r| r.requests.as_ref()), true)
+}
+
+fn amounts(
+    requests: Option<&BTreeMap<String, resource::Quantity>>,
+    of_container: bool,
+) -> Requests {
+    let mut asked = Requests::default();
+    let (mut cpu, mut memory) = (None, None);
+    for (name, amount) in requests.into_iter().flatten() {
+        let Ok(amount) = Quantity::try_from(amount) else { continue };
+        match name.as_str() {
+            "cpu" => cpu = Some(amount.milli_value()),
+            "memory" => memory = Some(amount.value()),
+            "ephemeral-storage" => asked.resources.ephemeral_storage = amount.value(),
+            other => {
+                asked.extended.insert(other.to_owned(), amount.value());
+            }
+        }
+    }
+    let if_none = |amount: i64| if of_container { amount } else { 0 };
+    asked.scored = (cpu.unwrap_or(if_none(CPU_IF_NONE)), memory.unwrap_or(if_none(MEMORY_IF_NONE)));
+    asked.resources.milli_cpu = cpu.unwrap_or_default();
+    asked.resources.memory = memory.unwrap_or_default();
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn container(cpu: &str, restart: Option<&str>) -> Value {
+        let requests = json!({"cpu": cpu, "memory": "1Mi", "example.com/gpu": "1"});
+        json!({"name": "c", "resources": {"requests": requests}, "restartPolicy": restart})
+    }
+
+    fn requests(spec: Value) -> Requests {
+        Requests::of(&serde_json::from_value(json!({"spec": spec})).unwrap())
+    }
+
+    #[test]
+    fn init_containers_count_by_their_largest_and_sidecars_always() {
+        let cpu = |init: Vec<Value>| {
+            let containers = json!([container("100m", None), container("200m", None)]);
+            let spec = json!({"containers": containers, "initContainers": init});
+            requests(spec).resources.milli_cpu
+        };
+        assert_eq!(cpu(vec![]), 300);
+        assert_eq!(cpu(vec![container("1", None)]), 1000);
+        assert_eq!(cpu(vec![container("50m", Some("Always"))]), 350);
+        assert_eq!(cpu(vec![container("50m", Some("Always")), container("1", None)]), 1050);
+    }
+
+    #[test]
+    fn overhead_and_extended_resources_count() {
+        let asked = requests(json!({
+            "containers": [container("100m", None), container("1", None)],
+            "overhead": {"cpu": "10m", "memory": "5Mi"},
+        }));
+        assert_eq!((asked.resources.milli_cpu, asked.resources.memory), (1110, 7 << 20));
+        assert_eq!(asked.extended["example.com/gpu"], 2);
+        assert_eq!(asked.resources.pods, 1);
+    }
+
+    #[test]
+    fn a_container_that_asks_for_nothing_counts_when_nodes_are_compared() {
+        let asked = requests(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+        assert_eq!(asked.resources.milli_cpu, 0);
+        assert_eq!(asked.scored, (200, 400 << 20));
+    }
+}

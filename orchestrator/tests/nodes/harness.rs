@@ -1,0 +1,332 @@
+//! A cluster in process whose time moves only when a test says so.
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use podium::auth::ComponentAuthorizer;
+use podium::auth::pki::{Pki, SubjectNames};
+use podium::client::{Informers, User, in_process};
+use podium::clock::{Clock, Entropy};
+use podium::server::{Bootstrap, Parts, Server};
+use podium::storage::Storage;
+use podium::{apis, controllers, scheduler, server, store};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// As long as anything may take, in the cluster's own time.
+const WAIT: Duration = Duration::from_secs(900);
+/// One step of its time.
+const STEP: Duration = Duration::from_secs(1);
+/// What the store's thread gets of real time after each step.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// A clock that goes with tokio's paused time.
+struct TokioClock {
+    base: Timestamp,
+    start: Instant,
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        let gone = Instant::now().saturating_duration_since(self.start);
+        self.base + SignedDuration::try_from(gone).unwrap()
+    }
+}
+
+pub struct Cluster {
+    pub client: Client,
+    informers: Informers,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+    _pki: tempfile::TempDir,
+    /// Keeps a blocking task alive: while there is one, time does not move by itself.
+    _hold: Sender<()>,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        tokio::time::pause();
+        let (hold, held) = channel::<()>();
+        tokio::task::spawn_blocking(move || held.recv().is_ok());
+        let base = "2026-01-01T00:00:00Z".parse().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock { base, start: Instant::now() });
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &SubjectNames::default(), clock.now()).unwrap();
+        let parts = Parts {
+            storage: Storage::new(Arc::new(store::memory::open(clock.clone()).unwrap())),
+            table: apis::builtin(),
+            authorizer: Arc::new(ComponentAuthorizer),
+            tokens: pki.tokens().clone(),
+            clock: clock.clone(),
+            entropy: Entropy::seeded(1),
+        };
+        let server = Server::new(server::Config::default(), parts);
+        server.bootstrap(&Bootstrap::default()).await.unwrap();
+        let component = |name| in_process(server.router(), User::component(name));
+        let manager = component("system:kube-controller-manager");
+        let informers = Informers::new(manager.clone());
+        let stop = CancellationToken::new();
+        let config = controllers::Config {
+            clock: clock.clone(),
+            entropy: Entropy::seeded(2),
+            root_ca: "PEM".into(),
+        };
+        let loops = controllers::run(manager, informers.clone(), config, stop.clone());
+        let scheduling = scheduler::run(
+            component("system:kube-scheduler"),
+            informers.clone(),
+            clock,
+            scheduler::Config::default(),
+            stop.clone(),
+        );
+        let admin = User {
+            name: "admin".into(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            ..User::default()
+        };
+        Self {
+            client: in_process(server.router(), admin),
+            informers,
+            stop,
+            running: tokio::spawn(async move {
+                tokio::join!(loops, scheduling);
+            }),
+            _pki: dir,
+            _hold: hold,
+        }
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let (running, informers) = (self.running, self.informers);
+        let ending = tokio::spawn(async move {
+            running.await.unwrap();
+            informers.shutdown().await;
+        });
+        while !ending.is_finished() {
+            pause().await;
+        }
+        ending.await.unwrap();
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    pub fn nodes(&self) -> Api<Node> {
+        Api::all(self.client.clone())
+    }
+
+    pub async fn create<K>(&self, object: Value)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    pub async fn pods(&self) -> Vec<Pod> {
+        self.api::<Pod>().list(&ListParams::default()).await.unwrap().items
+    }
+
+    pub async fn node(&self, name: &str) -> Node {
+        self.nodes().get(name).await.unwrap()
+    }
+
+    /// Makes a node with so many CPUs and this label `zone`.
+    pub async fn join(&self, name: &str, cpu: &str, zone: &str) {
+        let node = json!({"metadata": {"name": name, "labels": {"zone": zone}}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        self.nodes().create(&PostParams::default(), &node).await.unwrap();
+        let status = json!({"status": {
+            "allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"},
+            "capacity": {"cpu": cpu, "memory": "4Gi", "pods": "110"},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+        }});
+        let patch = Patch::Strategic(status);
+        self.nodes().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Says what these nodes would: that they live, that their Pods run or have ended.
+    pub async fn beat(&self, alive: &[&str]) {
+        let leases = Api::<Lease>::namespaced(self.client.clone(), "kube-node-lease");
+        for name in alive {
+            let time = format!("{}", Instant::now().elapsed().as_nanos());
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": name, "annotations": {"beat": time}},
+                "spec": {"holderIdentity": name, "renewTime": renewal()},
+            });
+            let lease: Lease = serde_json::from_value(lease).unwrap();
+            let patch = Patch::Merge(&lease);
+            if leases.patch(name, &PatchParams::default(), &patch).await.is_err() {
+                leases.create(&PostParams::default(), &lease).await.unwrap();
+            }
+        }
+        let api = self.api::<Pod>();
+        for pod in self.pods().await {
+            let on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+            if !on.is_some_and(|node| alive.contains(&node)) {
+                continue;
+            }
+            let name = pod.metadata.name.as_deref().unwrap();
+            if pod.metadata.deletion_timestamp.is_some() {
+                let now = DeleteParams { grace_period_seconds: Some(0), ..Default::default() };
+                gone_or_done(api.delete(name, &now).await);
+            } else if phase(&pod) == "Pending" {
+                let status = Patch::Strategic(json!({"status": {
+                    "phase": "Running", "podIP": "10.64.0.1",
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                }}));
+                gone_or_done(api.patch_status(name, &PatchParams::default(), &status).await);
+            }
+        }
+    }
+
+    /// Lets time pass, in which these nodes live, until `check` is content.
+    pub async fn until<T, E: Debug>(
+        &self,
+        what: &str,
+        alive: &[&str],
+        check: impl AsyncFn() -> Result<T, E>,
+    ) -> T {
+        let start = Instant::now();
+        loop {
+            match check().await {
+                Ok(value) => return value,
+                Err(seen) if start.elapsed() > WAIT => panic!("{what}: saw {seen:?}"),
+                Err(_) => self.pass(STEP, alive).await,
+            }
+        }
+    }
+
+    /// Lets so much time pass, in which these nodes live.
+    pub async fn pass(&self, time: Duration, alive: &[&str]) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.beat(alive).await;
+            tokio::time::advance(STEP.min(end - Instant::now())).await;
+            pause().await;
+        }
+    }
+
+    /// Waits until some event has this reason; its message.
+    pub async fn event(&self, reason: &str, alive: &[&str]) -> String {
+        self.until(reason, alive, async || {
+            let events = self.api::<Event>().list(&ListParams::default()).await.unwrap();
+            let told = events.iter().find(|e| e.reason.as_deref() == Some(reason));
+            let seen: Vec<_> = events.iter().filter_map(|e| e.reason.clone()).collect();
+            told.and_then(|event| event.message.clone()).ok_or(seen)
+        })
+        .await
+    }
+}
+
+/// Some time of the computer's own, for the store's thread.
+async fn pause() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+    let waited = tokio::task::spawn_blocking(|| {
+        let (_keep, nothing) = channel::<()>();
+        nothing.recv_timeout(PAUSE).is_err()
+    });
+    assert!(waited.await.unwrap());
+}
+
+/// A time that is another one with each call.
+fn renewal() -> String {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("2026-01-01T00:00:00.{:06}Z", count % 1_000_000)
+}
+
+pub fn gone_or_done<T>(answer: Result<T, kube::Error>) {
+    if let Err(error) = answer {
+        let kube::Error::Api(status) = &error else { panic!("{error}") };
+        assert!(matches!(status.code, 404 | 409), "{error}");
+    }
+}
+
+pub fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+pub fn node_of(pod: &Pod) -> Option<String> {
+    pod.spec.as_ref()?.node_name.clone()
+}
+
+/// A condition's status and reason.
+pub fn condition(pod: &Pod, type_: &str) -> Option<(String, String)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((found.status.clone(), found.reason.clone().unwrap_or_default()))
+}
+
+/// A Pod that asks for CPU.
+pub fn pod(name: &str, cpu: &str, more: Value) -> Value {
+    let resources = json!({"requests": {"cpu": cpu}});
+    let mut spec = json!({"containers": [{"name": "c", "image": "a:1", "resources": resources}]});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}}, "spec": spec,
+    })
+}
+
+/// The Deployment `web`.
+pub fn web(replicas: i32) -> Value {
+    let labels = json!({"app": "web"});
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "replicas": replicas, "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "c", "image": "a:1"}]},
+            },
+        },
+    })
+}
+
+impl Cluster {
+    /// Makes the Deployment `web` and waits until its Pods are ready.
+    pub async fn deploy(&self, replicas: i32, alive: &[&str]) {
+        self.create::<Deployment>(web(replicas)).await;
+        self.ready(replicas, alive).await;
+    }
+
+    /// Waits until so many Pods of `web` are ready on these nodes.
+    pub async fn ready(&self, replicas: i32, alive: &[&str]) {
+        self.until("ready Pods", alive, async || {
+            let pods = self.pods().await;
+            let ready = pods.iter().filter(|pod| {
+                pod.metadata.deletion_timestamp.is_none()
+                    && condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+                    && node_of(pod).is_some_and(|node| alive.contains(&node.as_str()))
+            });
+            let ready = i32::try_from(ready.count()).unwrap();
+            if ready == replicas { Ok(()) } else { Err(ready) }
+        })
+        .await;
+    }
+}
