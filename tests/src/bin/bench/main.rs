@@ -8,8 +8,10 @@
 mod api;
 mod functions;
 mod hyper_server;
+mod nodes;
 mod pods;
 mod process;
+mod scheduler;
 mod startup;
 
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use anyhow::{Result, bail};
 use podium_tests::{Cluster, Options};
 
 /// The sections, in the order they run.
-const SECTIONS: &[&str] = &["startup", "api", "pods", "functions"];
+const SECTIONS: &[&str] = &["startup", "api", "pods", "functions", "scheduler", "nodes"];
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().collect();
@@ -54,6 +56,8 @@ async fn run(wanted: &[String]) -> Result<()> {
             "startup" => startup::run().await?,
             "api" => api::run().await?,
             "pods" => pods::run().await?,
+            "scheduler" => scheduler::run()?,
+            "nodes" => nodes::run().await?,
             _ => functions::run().await?,
         }
     }
