@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -40,7 +41,7 @@ pub(super) async fn run(node: Arc<Node>) {
         if let Err(error) = renew(&node).await {
             warn!(error = &error as &dyn std::error::Error, "lease not renewed");
         }
-        if written.elapsed() < STATUS {
+        if written.elapsed() < STATUS && !is_doubted(&node).await {
             continue;
         }
         match registration::write_status(&node).await {
@@ -56,6 +57,15 @@ pub(super) async fn run(node: Arc<Node>) {
             }
         }
     }
+}
+
+/// Whether the API says that the node is not ready, as it does of one that was silent.
+async fn is_doubted(node: &Node) -> bool {
+    let api = Api::<NodeObject>::all(node.client.clone());
+    // Without an answer there is nothing to set right; the Lease tells of the trouble.
+    let Ok(Some(known)) = api.get_opt(&node.config.node_name).await else { return false };
+    let mut conditions = known.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status != "True")
 }
 
 async fn renew(node: &Node) -> Result<(), kube::Error> {

@@ -39,7 +39,18 @@ pub(in crate::node) fn patch(
 
 /// `published`, with the conditions of others as the API has them now.
 pub(in crate::node) fn apply(published: &mut PodStatus, seen: &PodStatus) {
-    let own = published.conditions.take().unwrap_or_default();
+    let mut own = published.conditions.take().unwrap_or_default();
+    // Others say of the Pods of a silent node that they are not ready; it sets that right.
+    for condition in &mut own {
+        let said = seen.conditions.iter().flatten().find(|said| said.type_ == condition.type_);
+        let newer = said.filter(|said| {
+            let time = |c: &PodCondition| c.last_transition_time.as_ref().map(|time| time.0);
+            said.status != condition.status && time(said) > time(condition)
+        });
+        if let Some(newer) = newer {
+            condition.clone_from(newer);
+        }
+    }
     let mut all: Vec<_> = own
         .into_iter()
         .filter(|c| {

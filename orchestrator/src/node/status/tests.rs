@@ -284,3 +284,19 @@ fn conditions_of_others_are_taken_over() {
         case.published.conditions.iter().flatten().map(|c| c.type_.as_str()).collect();
     assert_eq!(types, ["PodScheduled", "example.com/other"]);
 }
+
+#[test]
+fn what_others_said_of_a_silent_node_s_pod_is_set_right() {
+    let mut case = Case::new(two("Always"), &[("a", 0, Running), ("b", 0, Running)]);
+    case.published = case.typed();
+    let wanted = case.published.clone();
+    let ready = |time: &str| {
+        let said = json!({"type": "Ready", "status": "False", "lastTransitionTime": time});
+        serde_json::from_value(json!({"conditions": [said]})).unwrap()
+    };
+    apply(&mut case.published, &ready("1969-01-01T00:00:00Z"));
+    assert_eq!(patch(&case.pod, &case.published, &wanted), None, "an old word");
+    apply(&mut case.published, &ready("2100-01-01T00:00:00Z"));
+    let patch = patch(&case.pod, &case.published, &wanted).unwrap();
+    assert_eq!(patch["status"]["conditions"][0]["type"], "Ready");
+}
