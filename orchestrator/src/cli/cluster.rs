@@ -48,6 +48,8 @@ pub struct Config {
     pub gateway_tls_addr: SocketAddr,
     /// The node's API.
     pub node_api_addr: SocketAddr,
+    /// How Pods are placed.
+    pub scheduler: scheduler::Config,
 }
 
 /// Where a running cluster listens.
@@ -215,7 +217,7 @@ impl Cluster {
                 component("system:kube-scheduler"),
                 informers.clone(),
                 clock.clone(),
-                scheduler::Config::default(),
+                config.scheduler,
                 control.stop.clone(),
             ),
         );

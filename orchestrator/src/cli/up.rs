@@ -15,7 +15,7 @@ use super::cluster::{Cluster, Config};
 use super::data_dir::DataDir;
 use super::{UsageError, apply, progress, push, say};
 use crate::api::ResourceTable;
-use crate::apis;
+use crate::{apis, scheduler};
 
 /// The port of a function that names none.
 const FUNCTION_PORT: u16 = 8080;
@@ -52,6 +52,14 @@ pub(super) struct Args {
     /// Where the node's API listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10250")]
     node_api_addr: String,
+    /// Which nodes Pods go to: the emptiest (LeastAllocated) or the fullest (MostAllocated).
+    #[arg(
+        long,
+        env = "PODIUM_SCORING_STRATEGY",
+        value_name = "STRATEGY",
+        default_value = "LeastAllocated"
+    )]
+    scoring_strategy: String,
     /// Wait until every Deployment that was applied is available.
     #[arg(long)]
     wait: bool,
@@ -59,6 +67,8 @@ pub(super) struct Args {
 
 /// Runs until the process is told to stop.
 pub(super) async fn run(args: Args) -> Result<()> {
+    let strategy = args.scoring_strategy.parse::<scheduler::Strategy>();
+    let strategy = strategy.map_err(|why| UsageError(format!("--scoring-strategy: {why}")))?;
     let config = Config {
         data_dir: args.data_dir.clone().map_or_else(DataDir::default_path, Ok)?,
         api_addr: address("--api-addr", &args.api_addr).await?,
@@ -66,6 +76,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         gateway_addr: address("--gateway-addr", &args.gateway_addr).await?,
         gateway_tls_addr: address("--gateway-tls-addr", &args.gateway_tls_addr).await?,
         node_api_addr: address("--node-api-addr", &args.node_api_addr).await?,
+        scheduler: scheduler::Config { strategy },
     };
     if !config.registry_addr.ip().is_loopback() {
         let why = "the registry speaks plain HTTP and so listens on loopback only";
