@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use podium::auth::ComponentAuthorizer;
@@ -96,16 +96,16 @@ impl Cluster {
             groups: vec!["system:masters".into(), "system:authenticated".into()],
             ..User::default()
         };
-        Self {
-            client: in_process(server.router(), admin),
-            informers,
-            stop,
-            running: tokio::spawn(async move {
-                tokio::join!(loops, scheduling);
-            }),
-            _pki: dir,
-            _hold: hold,
+        let client = in_process(server.router(), admin);
+        // A Pod that comes before the account would wait for it, in time that does not pass.
+        let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
+        let running = tokio::spawn(async move {
+            tokio::join!(loops, scheduling);
+        });
+        while accounts.get_opt("default").await.unwrap().is_none() {
+            pause().await;
         }
+        Self { client, informers, stop, running, _pki: dir, _hold: hold }
     }
 
     pub async fn stop(self) {
@@ -170,10 +170,9 @@ impl Cluster {
     pub async fn beat(&self, alive: &[&str]) {
         let leases = Api::<Lease>::namespaced(self.client.clone(), "kube-node-lease");
         for name in alive {
-            let time = format!("{}", Instant::now().elapsed().as_nanos());
             let lease = json!({
                 "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"name": name, "annotations": {"beat": time}},
+                "metadata": {"name": name},
                 "spec": {"holderIdentity": name, "renewTime": renewal()},
             });
             let lease: Lease = serde_json::from_value(lease).unwrap();
