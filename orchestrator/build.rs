@@ -39,9 +39,10 @@ impl Kinds {
     fn list(&mut self) {
         use k8s_openapi::api::{
             apps::v1 as apps, authentication::v1 as authentication,
-            authorization::v1 as authorization, autoscaling::v1 as autoscaling,
+            authorization::v1 as authorization, autoscaling::v1 as autoscaling, batch::v1 as batch,
             coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-            events::v1 as events, networking::v1 as networking,
+            events::v1 as events, networking::v1 as networking, node::v1 as node,
+            scheduling::v1 as scheduling,
         };
         self.add::<core::Namespace>();
         self.add::<core::Node>();
@@ -52,13 +53,20 @@ impl Kinds {
         self.add::<core::Service>();
         self.add::<core::ServiceAccount>();
         self.add::<core::Event>();
+        self.add::<core::Endpoints>();
+        self.add::<apps::ControllerRevision>();
         self.add::<apps::Deployment>();
         self.add::<apps::ReplicaSet>();
         self.add::<autoscaling::Scale>();
+        self.add::<batch::CronJob>();
+        self.add::<batch::Job>();
         self.add::<coordination::Lease>();
         self.add::<discovery::EndpointSlice>();
         self.add::<events::Event>();
         self.add::<networking::Ingress>();
+        self.add::<networking::IngressClass>();
+        self.add::<node::RuntimeClass>();
+        self.add::<scheduling::PriorityClass>();
         self.add::<authentication::SelfSubjectReview>();
         self.add::<authentication::TokenRequest>();
         self.add::<authorization::SelfSubjectAccessReview>();

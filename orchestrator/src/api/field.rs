@@ -99,6 +99,7 @@ impl FieldError {
         };
         match self {
             Self::Required(_, why) => with("Required value".into(), why),
+            Self::Invalid(_, Value::Null, why) => with("Invalid value".into(), why),
             Self::Invalid(_, value, why) => with(format!("Invalid value: {value}"), why),
             Self::NotSupported(_, value, supported) => {
                 let quoted: Vec<_> = supported.iter().map(|s| format!("{s:?}")).collect();

@@ -6,7 +6,9 @@
 
 mod age;
 mod authorize;
+pub mod cron;
 mod field;
+pub mod indexes;
 pub mod int_or_string;
 mod key;
 pub mod names;

@@ -124,6 +124,17 @@ pub fn http_header(name: &str) -> Result<(), String> {
     Err("a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')".into())
 }
 
+/// A name that may stand alone between two slashes of a path.
+pub fn path_segment(name: &str) -> Result<(), String> {
+    if name == "." || name == ".." {
+        return Err(format!("may not be '{name}'"));
+    }
+    match name.chars().find(|c| matches!(c, '/' | '%')) {
+        Some(c) => Err(format!("may not contain '{c}'")),
+        None => Ok(()),
+    }
+}
+
 fn at_most(text: &str, bytes: usize) -> Result<(), String> {
     if text.len() > bytes {
         return Err(format!("must be no more than {bytes} characters"));

@@ -121,6 +121,8 @@ pub enum ColumnType {
     String,
     /// A whole number.
     Integer,
+    /// True or false.
+    Boolean,
     /// A point in time that the client shows as an age; the cell is already an age.
     Date,
 }

@@ -114,6 +114,45 @@ pub fn cidr(errors: &mut FieldErrors, path: &FieldPath, text: &str) {
     errors.check(parsed.is_some(), || invalid(path, text, why));
 }
 
+/// An address that can be dialled from elsewhere; `text` is what was written.
+pub fn not_special(errors: &mut FieldErrors, path: &FieldPath, text: &str, address: IpAddr) {
+    let (link_local, multicast) = match address {
+        IpAddr::V4(ip) => {
+            (ip.is_link_local(), ip.is_multicast() && ip.octets()[..3] == [224, 0, 0])
+        }
+        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] == 0xff02),
+    };
+    let refused = [
+        (address.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ];
+    for (is, why) in refused {
+        errors.check(!is, || invalid(path, text, why));
+    }
+}
+
+/// A path under a domain, such as `acme.io/foo`.
+pub fn domain_prefixed_path(errors: &mut FieldErrors, path: &FieldPath, text: &str) {
+    if text.is_empty() {
+        errors.push(required(path, ""));
+        return;
+    }
+    let parts = text.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty());
+    let Some((host, rest)) = parts else {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.push(invalid(path, text, why));
+        return;
+    };
+    form(errors, path, host, names::dns_subdomain);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+    errors.check(rest.chars().all(allowed), || {
+        let why = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        invalid(path, rest, why)
+    });
+}
+
 /// A field that may not change after creation.
 pub fn immutable<T: PartialEq + Serialize>(
     errors: &mut FieldErrors,

@@ -6,6 +6,7 @@
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod batch;
 pub mod checks;
 pub mod coordination;
 pub mod core;
@@ -13,6 +14,8 @@ pub mod discovery;
 pub mod events;
 pub mod networking;
 pub mod policy;
+pub mod node;
+pub mod scheduling;
 #[cfg(test)]
 pub mod testing;
 
@@ -22,6 +25,7 @@ use crate::api::{Resource, ResourceTable};
 pub fn builtin() -> ResourceTable {
     ResourceTable::new([
         Resource::of(core::ConfigMaps),
+        Resource::of(core::EndpointsOfServices),
         Resource::of(events::CoreEvents),
         Resource::of(core::Namespaces),
         Resource::of(core::Nodes),
@@ -29,14 +33,20 @@ pub fn builtin() -> ResourceTable {
         Resource::of(core::Secrets),
         Resource::of(core::ServiceAccounts),
         Resource::of(core::Services),
+        Resource::of(apps::ControllerRevisions),
         Resource::of(apps::Deployments),
         Resource::of(apps::ReplicaSets),
         Resource::computed(authentication::SelfSubjectReviews),
         Resource::computed(authorization::SelfSubjectAccessReviews),
+        Resource::of(batch::CronJobs),
+        Resource::of(batch::Jobs),
         Resource::of(coordination::Leases),
         Resource::of(discovery::EndpointSlices),
         Resource::of(events::Events),
+        Resource::of(networking::IngressClasses),
         Resource::of(networking::Ingresses),
         Resource::of(policy::PodDisruptionBudgets),
+        Resource::of(node::RuntimeClasses),
+        Resource::of(scheduling::PriorityClasses),
     ])
 }

@@ -12,6 +12,8 @@ pub use connect::{ConnectError, from_kubeconfig, in_process};
 pub use events::{EventRecorder, EventWriter};
 pub use informer::{Change, Changes, Index, Informer, Informers, Metadata};
 
+pub use crate::api::cron::{Schedule, time_zone};
+pub use crate::api::indexes::Indexes;
 pub use crate::api::{
     LabelSelector, ObjectKey, Quantity, QuantityError, SelectorError, User, int_or_string, names,
 };

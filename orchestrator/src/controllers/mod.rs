@@ -3,11 +3,14 @@
 //! All of them run on one [`runtime`]: a loop is a function of a key, and the
 //! runtime decides when it is called. Each acts as an ordinary client.
 
+mod cronjob;
 mod deployment;
 mod disrupt;
 mod disruption;
+mod endpoints;
 mod endpointslice;
 mod garbage;
+mod job;
 mod namespace;
 mod node_lifecycle;
 mod owner;
@@ -18,6 +21,7 @@ mod root_ca;
 pub mod runtime;
 mod service_account;
 mod taint_eviction;
+mod ttl_after_finished;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -73,6 +77,7 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     replicaset::start(&context, &mut tasks);
     deployment::start(&context, &mut tasks);
     endpointslice::start(&context, &mut tasks);
+    endpoints::start(&context, &mut tasks);
     namespace::start(&context, &mut tasks);
     garbage::start(&context, &mut tasks);
     service_account::start(&context, &mut tasks);
@@ -81,6 +86,9 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     node_lifecycle::start(&context, &mut tasks);
     taint_eviction::start(&context, &mut tasks);
     pod_gc::start(&context, &mut tasks);
+    job::start(&context, &mut tasks);
+    cronjob::start(&context, &mut tasks);
+    ttl_after_finished::start(&context, &mut tasks);
     info!("controllers started");
     tasks.join_all().await;
 }

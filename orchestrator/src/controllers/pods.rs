@@ -1,8 +1,20 @@
-//! What control loops ask about Pods.
+//! What control loops ask about Pods, and how they create and delete them.
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use kube::api::{DeleteParams, Preconditions};
+use kube::core::ObjectMeta;
+use kube::{Api, Client, Resource};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::owner;
+
+/// Requests of one pass under way at the same time: enough for the store to
+/// commit many together, few enough to leave others their turn.
+pub const SIDE_BY_SIDE: usize = 128;
 
 /// Whether a Pod counts: not ended and not on its way out.
 pub fn is_active(pod: &Pod) -> bool {
@@ -45,6 +57,60 @@ pub fn until_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option
     }
     let for_so_long = Duration::try_from(now.duration_since(ready_since(pod)?)).unwrap_or_default();
     Some(min_ready.saturating_sub(for_so_long))
+}
+
+/// The Pod that `owner` creates of a template, encoded once for all that are alike.
+pub fn encode_new<O: Resource<DynamicType = ()>>(
+    owner: &O,
+    template: Option<&PodTemplateSpec>,
+    generate_name: String,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let meta = template.and_then(|template| template.metadata.as_ref());
+    serde_json::to_vec(&json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": ObjectMeta {
+            generate_name: Some(generate_name),
+            namespace: owner.meta().namespace.clone(),
+            labels: meta.and_then(|meta| meta.labels.clone()),
+            annotations: meta.and_then(|meta| meta.annotations.clone()),
+            finalizers: meta.and_then(|meta| meta.finalizers.clone()),
+            owner_references: Some(vec![owner::controller_reference(owner)]),
+            ..ObjectMeta::default()
+        },
+        "spec": template.and_then(|template| template.spec.as_ref()),
+    }))
+}
+
+/// As much of a created Pod as is of interest.
+#[derive(Clone, Deserialize)]
+struct Created {
+    metadata: ObjectMeta,
+}
+
+/// Creates a Pod that is [encoded](encode_new); `path` is that of the namespace's Pods.
+pub async fn create(client: &Client, path: &str, body: Vec<u8>) -> Result<ObjectMeta, kube::Error> {
+    let request = http::Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    Ok(client.request::<Created>(request).await?.metadata)
+}
+
+/// Deletes a Pod, no other of its name; answers it if it is still on its way out.
+pub async fn delete(api: Api<Pod>, pod: Arc<Pod>) -> (String, Result<Option<Pod>, kube::Error>) {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let answer = api.delete(&name, &params).await.map(|answer| answer.left());
+    (name, answer)
+}
+
+/// Whether nothing can be created any more because the namespace goes.
+pub fn is_terminating_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn ready(pod: &Pod) -> Option<&PodCondition> {

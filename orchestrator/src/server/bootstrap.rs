@@ -11,6 +11,7 @@ use super::path::ResourcePath;
 use super::query::{FieldValidation, Query, WriteOptions};
 use super::{Server, write};
 use crate::api::{ApiError, User};
+use crate::apis;
 use crate::auth::pki::KUBERNETES_SERVICE_IP;
 use crate::storage::StorageError;
 
@@ -40,6 +41,17 @@ pub async fn run(server: &Server, facts: &Bootstrap) -> Result<(), ApiError> {
     if let Some((address, port)) = facts.endpoint {
         let slice = endpoint_slice(address, port);
         ensure(server, "discovery.k8s.io", "v1", "endpointslices", "default", slice).await?;
+        ensure(server, "", "v1", "endpoints", "default", endpoints(address, port)).await?;
+    }
+    for (name, value, description) in apis::scheduling::SYSTEM_CLASSES {
+        let class = json!({
+            "metadata": {"name": name}, "value": value, "description": description,
+        });
+        ensure(server, "scheduling.k8s.io", "v1", "priorityclasses", "", class).await?;
+    }
+    for name in apis::node::WASM_CLASSES {
+        let class = json!({"metadata": {"name": name}, "handler": name});
+        ensure(server, "node.k8s.io", "v1", "runtimeclasses", "", class).await?;
     }
     ensure(server, "", "v1", "configmaps", "kube-public", cluster_info(facts)).await?;
     if let Some(registry) = &facts.registry {
@@ -96,7 +108,7 @@ async fn ensure(
         let mut new = old.clone();
         new.metadata.resource_version = None;
         for (name, value) in &wished.body {
-            if matches!(name.as_str(), "data" | "endpoints" | "ports") {
+            if matches!(name.as_str(), "data" | "endpoints" | "ports" | "subsets") {
                 new.body.insert(name.clone(), value.clone());
             }
         }
@@ -125,6 +137,18 @@ fn endpoint_slice(address: IpAddr, port: u16) -> Value {
         "addressType": family,
         "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    })
+}
+
+fn endpoints(address: IpAddr, port: u16) -> Value {
+    json!({
+        "metadata": {
+            "name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{
+            "addresses": [{"ip": address}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }],
     })
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod drain;
+mod batch;
 mod durability;
 mod kubectl;
 mod main_job;

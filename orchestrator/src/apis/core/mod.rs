@@ -1,6 +1,7 @@
 //! The core group.
 
 mod config_map;
+mod endpoints;
 mod namespace;
 mod node;
 mod pod;
@@ -10,6 +11,7 @@ mod service;
 mod service_account;
 
 pub use config_map::ConfigMaps;
+pub use endpoints::EndpointsOfServices;
 pub use namespace::Namespaces;
 pub use node::Nodes;
 pub use pod::Pods;

@@ -1,12 +1,14 @@
 //! `endpointslices.discovery.k8s.io`
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use serde_json::json;
 
 use crate::api::{Column, FieldError, FieldErrors, FieldPath, Operation, Strategy, names};
-use crate::apis::checks::{form, immutable, invalid, one_of, port, required, required_one_of};
+use crate::apis::checks::{
+    form, immutable, invalid, not_special, one_of, port, required, required_one_of,
+};
 
 /// What addresses may be.
 const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
@@ -97,65 +99,15 @@ fn validate_endpoint(errors: &mut FieldErrors, path: &FieldPath, endpoint: &Endp
 }
 
 fn validate_address(errors: &mut FieldErrors, path: &FieldPath, address: &str, kind: &str) {
-    match kind {
-        "IPv4" => {
-            let parsed = address.parse::<Ipv4Addr>();
-            let why = "must be a valid IPv4 address";
-            errors.check(parsed.is_ok(), || invalid(path, address, why));
-            if let Ok(ip) = parsed {
-                special(
-                    errors,
-                    path,
-                    address,
-                    &[
-                        (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
-                        (
-                            ip.is_loopback(),
-                            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
-                        ),
-                        (
-                            ip.is_link_local(),
-                            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
-                        ),
-                        (
-                            ip.is_multicast() && ip.octets()[..3] == [224, 0, 0],
-                            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
-                        ),
-                    ],
-                );
-            }
-        }
-        "IPv6" => {
-            let parsed = address.parse::<Ipv6Addr>();
-            let why = "must be a valid IPv6 address";
-            errors.check(parsed.is_ok(), || invalid(path, address, why));
-            if let Ok(ip) = parsed {
-                special(
-                    errors,
-                    path,
-                    address,
-                    &[
-                        (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
-                        (
-                            ip.is_loopback(),
-                            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
-                        ),
-                        (
-                            ip.is_unicast_link_local(),
-                            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
-                        ),
-                    ],
-                );
-            }
-        }
-        "FQDN" => form(errors, path, address, names::dns_subdomain),
-        _ => {}
-    }
-}
-
-fn special(errors: &mut FieldErrors, path: &FieldPath, address: &str, refused: &[(bool, &str)]) {
-    for (is, why) in refused {
-        errors.check(!is, || invalid(path, address, *why));
+    let (parsed, why) = match kind {
+        "IPv4" => (address.parse().map(IpAddr::V4), "must be a valid IPv4 address"),
+        "IPv6" => (address.parse().map(IpAddr::V6), "must be a valid IPv6 address"),
+        "FQDN" => return form(errors, path, address, names::dns_subdomain),
+        _ => return,
+    };
+    match parsed {
+        Ok(parsed) => not_special(errors, path, address, parsed),
+        Err(_) => errors.push(invalid(path, address, why)),
     }
 }
 

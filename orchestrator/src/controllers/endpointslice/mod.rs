@@ -15,6 +15,7 @@ use tracing::debug;
 use super::runtime::{Controller, Queue, Requeue, Written, drive};
 use super::{Context, pods};
 use crate::client::{Change, Index, Informer, ObjectKey, status_code};
+pub use plan::target_port;
 use plan::{Plan, plan};
 
 /// Why a pass failed.
@@ -93,7 +94,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
 }
 
 /// Whether a change of a Pod can change an endpoint.
-fn matters(change: &Change<Pod>) -> bool {
+pub fn matters(change: &Change<Pod>) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
     let address = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.clone());
     old.metadata.labels != new.metadata.labels
@@ -103,7 +104,8 @@ fn matters(change: &Change<Pod>) -> bool {
         || address(old) != address(new)
 }
 
-fn selects(service: &Service, pod: &Pod) -> bool {
+/// Whether a Service leads to a Pod.
+pub fn selects(service: &Service, pod: &Pod) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let labels = pod.metadata.labels.as_ref();
     selector.filter(|selector| !selector.is_empty()).is_some_and(|selector| {

@@ -204,7 +204,8 @@ fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
         .collect()
 }
 
-fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
+/// The number that a port of a Service has in a Pod; a named one may be missing there.
+pub fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
     let name = match &port.target_port {
         None => return Some(port.port),
         Some(IntOrString::Int(0)) => return Some(port.port),

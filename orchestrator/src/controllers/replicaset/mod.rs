@@ -12,24 +12,19 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::core::ObjectMeta;
+use kube::api::PostParams;
 use kube::{Api, Client, Resource};
-use serde::Deserialize;
-use serde_json::json;
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
+use super::Context;
 use super::owner::{self, Selects};
+use super::pods::{self, SIDE_BY_SIDE};
 use super::runtime::{Controller, Queue, Requeue, Written, drive};
-use super::{Context, pods};
 use crate::client::{EventRecorder, Index, Informer, ObjectKey, refusal, status_code};
 use crate::clock::Clock;
 use plan::{Failure, plan};
 
-/// Requests of one pass under way at the same time: enough for the store to
-/// commit many together, few enough to leave others their turn.
-const SIDE_BY_SIDE: usize = 128;
 /// Pods of the first batch.
 const FIRST_BATCH: usize = 1;
 
@@ -166,13 +161,15 @@ impl ReplicaSets {
     }
 
     async fn create(&self, set: &ReplicaSet, count: usize, written: &Written) -> Result<(), Error> {
-        let body = new_pod(set)?;
+        let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        let prefix = format!("{}-", set.metadata.name.as_deref().unwrap_or_default());
+        let body = pods::encode_new(set, template, prefix)?;
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let path = Pod::url_path(&(), Some(namespace));
         let (mut left, mut batch) = (count, FIRST_BATCH);
         while left > 0 {
             let size = batch.min(left);
-            let requests = (0..size).map(|_| create_pod(&self.client, &path, body.clone()));
+            let requests = (0..size).map(|_| pods::create(&self.client, &path, body.clone()));
             let answers: Vec<_> =
                 futures::stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
             let mut refused = Ok(());
@@ -188,7 +185,7 @@ impl ReplicaSets {
                 }
             }
             if let Err(error) = refused {
-                if is_terminating_namespace(&error) {
+                if pods::is_terminating_namespace(&error) {
                     debug!(namespace, "namespace is terminating");
                     return Ok(());
                 }
@@ -210,7 +207,7 @@ impl ReplicaSets {
     ) -> Result<(), Error> {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
-        let requests = surplus.iter().cloned().map(|pod| delete_pod(api.clone(), pod));
+        let requests = surplus.iter().cloned().map(|pod| pods::delete(api.clone(), pod));
         let answers: Vec<_> =
             futures::stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
         let mut result = Ok(());
@@ -256,55 +253,6 @@ impl ReplicaSets {
             Err(error) => Err(Error::Status(Box::new(error))),
         }
     }
-}
-
-/// The Pod that a set creates, encoded once for all of them.
-fn new_pod(set: &ReplicaSet) -> Result<Vec<u8>, serde_json::Error> {
-    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    let meta = template.and_then(|template| template.metadata.as_ref());
-    serde_json::to_vec(&json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": ObjectMeta {
-            generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
-            namespace: set.metadata.namespace.clone(),
-            labels: meta.and_then(|meta| meta.labels.clone()),
-            annotations: meta.and_then(|meta| meta.annotations.clone()),
-            finalizers: meta.and_then(|meta| meta.finalizers.clone()),
-            owner_references: Some(vec![owner::controller_reference(set)]),
-            ..ObjectMeta::default()
-        },
-        "spec": template.and_then(|template| template.spec.as_ref()),
-    }))
-}
-
-/// As much of a created Pod as is of interest.
-#[derive(Clone, Deserialize)]
-struct Created {
-    metadata: ObjectMeta,
-}
-
-async fn create_pod(client: &Client, path: &str, body: Vec<u8>) -> Result<ObjectMeta, kube::Error> {
-    let request = http::Request::post(path)
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(body)
-        .map_err(kube::Error::HttpError)?;
-    Ok(client.request::<Created>(request).await?.metadata)
-}
-
-/// Deletes a Pod, no other of its name; answers it if it is still on its way out.
-async fn delete_pod(api: Api<Pod>, pod: Arc<Pod>) -> (String, Result<Option<Pod>, kube::Error>) {
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-    let answer = api.delete(&name, &params).await.map(|answer| answer.left());
-    (name, answer)
-}
-
-fn is_terminating_namespace(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn failure(error: &Error) -> Failure {

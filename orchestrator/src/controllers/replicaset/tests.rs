@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::plan::{Plan, status};
 use super::*;
@@ -167,7 +167,10 @@ fn a_failure_is_a_condition_until_it_is_over() {
 
 #[test]
 fn a_new_pod_is_the_template_under_its_owner() {
-    let pod: Pod = serde_json::from_slice(&new_pod(&replica_set(json!({}))).unwrap()).unwrap();
+    let set = replica_set(json!({}));
+    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    let body = pods::encode_new(&set, template, "web-".into()).unwrap();
+    let pod: Pod = serde_json::from_slice(&body).unwrap();
     assert_eq!(pod.metadata.generate_name.as_deref(), Some("web-"));
     assert_eq!(pod.metadata.labels.as_ref().unwrap()["tier"], "front");
     assert_eq!(pod.spec.as_ref().unwrap().containers[0].image.as_deref(), Some("web:1"));

@@ -78,6 +78,7 @@ fn column_definitions(row: &Resource) -> Vec<Value> {
     let definition = |name: &str, kind: ColumnType, format: &str, priority: u8, text: &str| {
         let kind = match kind {
             ColumnType::Integer => "integer",
+            ColumnType::Boolean => "boolean",
             // Ages are written out by the server, so a date is text by now.
             ColumnType::String | ColumnType::Date => "string",
         };

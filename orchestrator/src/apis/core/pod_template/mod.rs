@@ -17,5 +17,7 @@ mod volumes;
 mod warnings;
 
 pub use defaults::{requests_from_limits, spec_defaults};
+pub use resources::amounts as validate_amounts;
+pub use tolerations::validate as validate_tolerations;
 pub use validate::{validate_spec, validate_template};
 pub use warnings::{spec_warnings, template_warnings};
