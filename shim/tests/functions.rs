@@ -320,6 +320,16 @@ async fn instances_that_wait_make_room_for_one_that_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_drops_nothing_is_replaced_before_a_request_fails() {
+    let reuse = std::num::NonZeroU64::new(u64::MAX);
+    let (node, _) = prober(ContainerConfig { reuse, ..ContainerConfig::default() }).await;
+    // It leaves a resource with each request; a store holds 4096.
+    for _ in 0..5_000 {
+        assert_eq!(node.get("/fine").await.0, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_function_keeps_no_instance() {
     let reuse = std::num::NonZeroU64::new(u64::MAX);
     let (node, id) = prober(ContainerConfig { reuse, ..ContainerConfig::default() }).await;

@@ -29,6 +29,11 @@ pub const IDLE_TIME: Duration = Duration::from_secs(30);
 /// few enough that a burst does not fill the container's memory for good.
 const MAX_IDLE: usize = 32;
 
+/// Resources that an instance may hold between two requests: far more than open
+/// files and streams of a runtime, few enough to be counted each time. A guest
+/// that forgets to drop some with each request is replaced before it runs out.
+const MAX_LEFT_OPEN: usize = 256;
+
 /// Contexts kept for the next instances; each is some 2 KiB and its open folders.
 const MAX_SPARE: usize = 16;
 
@@ -105,6 +110,7 @@ impl Kept {
         let wanted = setup.reuse.is_some_and(|most| instance.served < NonZeroU64::get(most));
         if wanted
             && whole
+            && instance.store.data_mut().resources() <= MAX_LEFT_OPEN
             && let Some(place) = setup.engine.try_idle()
         {
             let until = Instant::now() + IDLE_TIME;

@@ -44,6 +44,11 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Resources that the guest holds open.
+    pub fn resources(&mut self) -> usize {
+        self.table.iter_mut().count()
+    }
+
     /// What the next guest of the same container can use; the rest ends here.
     pub fn into_wasi(self) -> WasiCtx {
         self.wasi
