@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod durability;
+mod foreign;
+mod images;
 mod kubectl;
 mod main_job;
 mod support;
