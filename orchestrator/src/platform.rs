@@ -136,6 +136,19 @@ pub fn disk_size(_: &Path) -> Option<u64> {
     None
 }
 
+/// Bytes that may still be written to the file system of `path`; `None` where nobody tells.
+#[cfg(unix)]
+pub fn disk_available(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes that may still be written to the file system of `path`; `None` where nobody tells.
+#[cfg(not(unix))]
+pub fn disk_available(_: &Path) -> Option<u64> {
+    None
+}
+
 /// The name of this machine, as its owner wrote it.
 pub fn host_name() -> Option<String> {
     #[cfg(target_os = "linux")]

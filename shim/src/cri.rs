@@ -127,6 +127,8 @@ pub struct ContainerConfig {
     pub working_dir: String,
     /// Files.
     pub mounts: Vec<Mount>,
+    /// Whether the container may not write into its root file system (`readonlyRootFilesystem`).
+    pub readonly_rootfs: bool,
     /// Log file, relative to the sandbox's log directory.
     pub log_path: PathBuf,
     /// When a log file is rotated.
@@ -314,6 +316,9 @@ pub struct ContainerEvent {
 /// What can happen to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerEventKind {
+    /// It is about to be made, and what it runs is being compiled first, which takes a while. The
+    /// event is the sandbox's; the name is the container's.
+    Compiling(String),
     /// It was made.
     Created,
     /// It runs.

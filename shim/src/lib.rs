@@ -5,7 +5,7 @@
 //! nothing of the Kubernetes API, so that the same runtime can one day stand
 //! under a stock kubelet.
 //!
-//! An artifact is pulled ([`images`]), compiled once ([`engine`]), and started as
+//! An artifact is pulled ([`images`]) with its files ([`rootfs`]), compiled once ([`engine`]), and started as
 //! a [`program`] or called as a [`function`], in slices ([`executor`]) and within
 //! limits ([`limits`]); [`runtime`] puts them together as sandboxes and containers.
 #![deny(unsafe_code)]
@@ -21,5 +21,6 @@ pub mod logs;
 pub mod network;
 pub mod platform;
 pub mod program;
+pub mod rootfs;
 pub mod runtime;
 pub mod sockets;

@@ -57,6 +57,32 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a symbolic link.
+#[cfg(unix)]
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Makes a symbolic link to a file, which Windows allows in developer mode.
+#[cfg(windows)]
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(target, link)
+}
+
+/// Lets every other thread of the machine go before the calling one, where a thread can be told so.
+pub fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    {
+        /// A third of a usual thread's share of a busy core: enough to get done on a node whose
+        /// guests take all they can.
+        const NICE: i32 = 5;
+        // SAFETY: the call takes no pointers; 0 is the calling thread on Linux. That it failed
+        // would mean that the thread keeps its priority.
+        let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+        debug_assert_eq!(failed, 0, "a thread may always lower its own priority");
+    }
+}
+
 /// Maps a compiled component that [`crate::engine`] wrote and verified.
 pub(crate) fn map_component(engine: &Engine, verified: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file lies in a folder that only we may write, was written by

@@ -4,8 +4,11 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shim::cri::{ContainerConfig, ExitReason, Id, ImageRef, Runtime, RuntimeError};
+use shim::engine::Engine;
 use shim::network::Switch;
 use support::{Node, guest, named, pod, shim_in};
 
@@ -127,4 +130,27 @@ async fn containers_that_want_one_artifact_at_once_wait_for_one_compilation() {
 
     assert!(created.iter().all(Result::is_ok), "{created:?}");
     assert_eq!(compiled(node.folder.path()).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_waiting_does_not_make_others_compile_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Arc::new(Engine::new(folder.path().join("compiled")).unwrap());
+    let reads = Arc::new(AtomicUsize::new(0));
+    let prepare = || {
+        let reads = reads.clone();
+        engine.prepare("sha256:toolbox", move || {
+            reads.fetch_add(1, Ordering::Relaxed);
+            Ok(guest("tests/guests/toolbox.wasm"))
+        })
+    };
+    let mut impatient = Box::pin(prepare());
+    assert!(futures::poll!(&mut impatient).is_pending());
+    drop(impatient);
+
+    let (first, second) = tokio::join!(prepare(), prepare());
+
+    assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+    assert!(engine.is_compiled("sha256:toolbox"));
 }

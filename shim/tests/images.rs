@@ -39,7 +39,9 @@ impl Registry {
         let host = listener.local_addr().unwrap().to_string();
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            axum::serve(listener, router(repositories, Arc::new(Open))).await.unwrap();
+            axum::serve(listener, router(repositories, Arc::new(Open), http::uri::Scheme::HTTP))
+                .await
+                .unwrap();
         });
         let artifact = Artifact::build(guest("tests/guests/toolbox.wasm").into()).unwrap();
         let reference: Reference = format!("{host}/tools/toolbox:v1").parse().unwrap();

@@ -12,8 +12,8 @@ mod waiting;
 
 pub use cluster::{Addresses, Cluster, Options};
 pub use http::{Connection, http_get};
-pub use tools::{Output, Tool};
-pub use waiting::{WAIT, eventually};
+pub use tools::{Output, Tool, foreign_guest};
+pub use waiting::{WAIT, eventually, eventually_within};
 
 use std::path::PathBuf;
 

@@ -7,6 +7,22 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// A guest that `tests/guests/foreign/build.sh` built, in the folder that `PODIUM_FOREIGN_GUESTS`
+/// names. Says that the test skips if it is not there; panics where tools are required.
+pub fn foreign_guest(name: &str) -> Option<PathBuf> {
+    let built = std::env::var_os("PODIUM_FOREIGN_GUESTS")
+        .map(|folder| PathBuf::from(folder).join(name))
+        .filter(|path| path.is_file());
+    if built.is_none() {
+        assert!(
+            std::env::var_os("PODIUM_REQUIRE_TOOLS").is_none(),
+            "{name} is required here: run tests/guests/foreign/build.sh and name its folder in PODIUM_FOREIGN_GUESTS"
+        );
+        eprintln!("SKIPPED: {name} is not built");
+    }
+    built
+}
+
 /// What a tool printed.
 #[derive(Debug)]
 pub struct Output {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use registry::server::Authenticator;
 use registry::store::Repositories;
@@ -30,20 +32,43 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to the node's API at once: few ask, and each costs some 50 KiB.
 const MAX_CONNECTIONS: usize = 256;
 
+/// Connections to the registry at once: what a busy day of builds opens, each a stream of blobs
+/// that never lies in memory.
+const MAX_REGISTRY_CONNECTIONS: usize = 512;
+
+/// How long a connection to the registry may be open between two requests.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// How long to wait when the operating system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the registry in plain HTTP until `stop`.
+/// Serves the registry in plain HTTP, and keeps it clean, until `stop`.
 pub(super) async fn registry(
     listener: TcpListener,
     repositories: Repositories,
     pki: Arc<Pki>,
     stop: CancellationToken,
 ) {
-    let router = registry::server::router(repositories, Arc::new(Writers(pki)));
-    let serving = axum::serve(listener, router);
-    if let Err(error) = serving.with_graceful_shutdown(stop.cancelled_owned()).await {
-        tracing::error!(%error, "the registry ended");
+    let writers = Arc::new(Writers(pki));
+    let router = registry::server::router(repositories.clone(), writers, Scheme::HTTP);
+    let serving = accept(listener, MAX_REGISTRY_CONNECTIONS, &stop, |stream| {
+        let (service, stop) = (TowerToHyperService::new(router.clone()), stop.clone());
+        async move {
+            let mut http = auto::Builder::new(TokioExecutor::new());
+            http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            // Who is in the middle of a push may finish the request, and no other.
+            tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
+        }
+    });
+    tokio::select! {
+        () = serving => {}
+        () = repositories.collect_forever() => {}
     }
 }
 
@@ -65,7 +90,26 @@ pub(super) async fn node_api(
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let (connections, free) = (TaskTracker::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    accept(listener, MAX_CONNECTIONS, &stop, |stream| {
+        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        async move {
+            let ended = stop.run_until_cancelled(connection(&acceptor, stream, router)).await;
+            ended.unwrap_or(Ok(()))
+        }
+    })
+    .await;
+}
+
+/// Takes connections, at most so many at once, until `stop`; then waits for their ends.
+async fn accept<F>(
+    listener: TcpListener,
+    limit: usize,
+    stop: &CancellationToken,
+    serve: impl Fn(TcpStream) -> F,
+) where
+    F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let (connections, free) = (TaskTracker::new(), Arc::new(Semaphore::new(limit)));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -77,11 +121,10 @@ pub(super) async fn node_api(
         };
         // One too many is closed, not queued.
         let Ok(permit) = free.clone().try_acquire_owned() else { continue };
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let serving = serve(stream);
         connections.spawn(async move {
-            let ended = stop.run_until_cancelled(connection(&acceptor, stream, router)).await;
-            if let Some(Err(error)) = ended {
-                tracing::debug!(error, "connection to the node's API ended");
+            if let Err(error) = serving.await {
+                tracing::debug!(error, "connection ended");
             }
             drop(permit);
         });

@@ -39,6 +39,8 @@ pub(super) struct Pushed {
     pub(super) digest: registry::Digest,
     /// Whether it answers requests.
     pub(super) function: bool,
+    /// Why no node of ours can run it, if none can.
+    pub(super) refusal: Option<String>,
 }
 
 /// Where the running cluster listens.
@@ -71,6 +73,9 @@ pub(super) async fn run(args: Args) -> Result<()> {
         Auth::from_docker(reference.registry()).await?
     };
     let pushed = push(&args.file, &reference, &auth).await?;
+    if let Some(why) = pushed.refusal {
+        progress(&format!("warning: {} cannot run here: {why}", args.file.display()));
+    }
     say(&format!("{reference}\n{}\n", pushed.digest))
 }
 
@@ -80,12 +85,14 @@ pub(super) async fn push(file: &Path, reference: &Reference, auth: &Auth) -> Res
     let bytes = tokio::fs::read(file).await.with_context(|| format!("read {path}"))?;
     let artifact =
         Artifact::build(bytes.into()).with_context(|| format!("{path} cannot be run"))?;
+    let refusal = shim::engine::check(&artifact.layer).err();
+    let refusal = refusal.map(|error| format!("{:#}", anyhow::Error::from(error)));
     let function = artifact.interface.exports.iter().any(|name| name.starts_with(HANDLER));
     let client = Client::new(Options::default());
     let digest = client.push(reference, auth, &artifact, Arc::new(|_| {})).await;
     let digest = digest.with_context(|| format!("push {path}"))?;
     progress(&format!("pushed {reference}"));
-    Ok(Pushed { digest, function })
+    Ok(Pushed { digest, function, refusal })
 }
 
 /// Credentials for the cluster's own registry.

@@ -133,6 +133,9 @@ async fn deploy(
         let reference = Reference::resolve(&wanted.name, &[registry])?;
         let auth = push::token(cluster.pki(), Timestamp::now());
         let pushed = push::push(&wanted.path, &reference, &auth).await?;
+        if let Some(why) = pushed.refusal {
+            bail!("{} cannot be run: {why}", wanted.path.display());
+        }
         // By digest: other contents under the same name roll out.
         let image = format!("{}@{}", wanted.name, pushed.digest);
         let made = manifests(&wanted.name, &image, pushed.function);

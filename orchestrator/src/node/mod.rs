@@ -10,6 +10,7 @@ mod capacity;
 mod endpoints;
 mod environment;
 mod heartbeat;
+mod image_collection;
 mod images;
 mod pods;
 mod probes;
@@ -147,9 +148,10 @@ impl NodeAgent {
         let Self { node, pods, writer } = self;
         node.services.synced().await;
         let heart = stop.run_until_cancelled(heartbeat::run(Arc::clone(&node)));
+        let collection = stop.run_until_cancelled(image_collection::run(Arc::clone(&node)));
         let workers = pods.run(Arc::clone(&node), stop.clone());
         // Both ends at once: no event is recorded after the writer has gone.
-        tokio::join!(heart, workers, writer.run(stop.clone()));
+        tokio::join!(heart, collection, workers, writer.run(stop.clone()));
     }
 }
 

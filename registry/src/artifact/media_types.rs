@@ -14,6 +14,8 @@ pub const SPIN_CONFIG: &str = "application/vnd.fermyon.spin.application.v1+confi
 
 /// The component layer of Spin, and of the first tools.
 pub const CONTENT_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
+/// Many files of a Spin application, as one archive.
+pub const SPIN_BUNDLE: &str = "application/vnd.wasm.content.bundle.v1.tar+gzip";
 /// The module layer of the first tools.
 pub const MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
 /// runwasi's layer of a component.

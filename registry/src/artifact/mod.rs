@@ -5,7 +5,7 @@
 //! | CNCF (ours) | [`WASM_CONFIG`] | one [`WASM_LAYER`] |
 //! | older | any | one [`MODULE_LAYER`] or [`CONTENT_LAYER`] |
 //! | runwasi | [`OCI_CONFIG`] | one [`RUNWASI_COMPONENT`] or [`RUNWASI_MODULE`] |
-//! | Spin | [`SPIN_CONFIG`] | [`CONTENT_LAYER`] for each component, and data |
+//! | Spin | [`SPIN_CONFIG`] | [`CONTENT_LAYER`] for each component, and files |
 //! | root file system | [`OCI_CONFIG`], [`DOCKER_CONFIG`] | tar, with a `.wasm` file as entry point |
 //!
 //! [`Wasm::recognise`] decides from manifest and configuration alone, before any layer is fetched.
@@ -15,17 +15,22 @@ use crate::manifest::{Descriptor, ImageIndex, ImageManifest};
 
 mod build;
 mod media_types;
+mod spin;
 mod wasm;
 
 pub use build::Artifact;
 pub use media_types::{
     CONTENT_LAYER, DOCKER_CONFIG, MODULE_LAYER, OCI_CONFIG, RUNWASI_COMPONENT, RUNWASI_MODULE,
-    SPIN_CONFIG, WASM_CONFIG, WASM_LAYER,
+    SPIN_BUNDLE, SPIN_CONFIG, WASM_CONFIG, WASM_LAYER,
 };
+pub use spin::{SpinContent, SpinFile};
 pub use wasm::{Interface, Kind, MAGIC, WasmError, kind};
 
 /// What containerd's shims look for on an image whose platform does not say that it is Wasm.
 const VARIANT: &str = "module.wasm.image/variant";
+
+/// What BuildKit marks its provenance manifests with.
+const ATTESTATION: &str = "vnd.docker.reference.type";
 
 /// The ways in which Wasm is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +66,52 @@ pub struct Wasm {
     /// How it was packed.
     pub form: Form,
     /// The `.wasm` file.
-    pub layer: Descriptor,
-    /// Its own argv; empty where the form has none.
+    pub source: Source,
+    /// What its own argv begins with; empty where the form has none.
     pub entrypoint: Vec<String>,
+    /// What follows if nobody says otherwise.
+    pub cmd: Vec<String>,
     /// Its own environment, as `NAME=value`.
     pub env: Vec<String>,
     /// Its own working directory; empty where the form has none.
     pub working_dir: String,
+    /// What its root file system is made of.
+    pub files: Files,
+}
+
+/// Where the `.wasm` file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// It is a layer.
+    Layer(Descriptor),
+    /// It is a file of the root file system, which the entry point names.
+    Rootfs,
+}
+
+/// What an artifact's root file system is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Files {
+    /// It has none.
+    None,
+    /// Archives, the lowest first, each laid over those before it.
+    Layers(Vec<Descriptor>),
+    /// The files of a Spin component.
+    Spin {
+        /// The files.
+        files: Vec<SpinFile>,
+        /// The layers that hold them: one file each, or bundles.
+        layers: Vec<Descriptor>,
+    },
+}
+
+impl Files {
+    /// The blobs that hold them.
+    pub fn layers(&self) -> &[Descriptor] {
+        match self {
+            Self::None => &[],
+            Self::Layers(layers) | Self::Spin { layers, .. } => layers,
+        }
+    }
 }
 
 /// An artifact that cannot be run, or cannot be made.
@@ -88,7 +132,15 @@ pub enum ArtifactError {
         /// The form.
         form: Form,
         /// What about it is not supported.
-        why: &'static str,
+        why: String,
+    },
+    /// It is in more pieces than are taken.
+    #[error("it has {layers} layers, more than {limit}")]
+    TooManyLayers {
+        /// Its layers.
+        layers: u64,
+        /// The bound.
+        limit: u64,
     },
     /// None of an index's platforms is Wasm.
     #[error("it offers no platform wasi/wasm, only {}", offered.join(", "))]
@@ -124,6 +176,9 @@ impl Wasm {
     /// Finds what to run in an artifact. `config` holds the bytes of its configuration.
     pub fn recognise(manifest: &ImageManifest, config: &[u8]) -> Result<Self, ArtifactError> {
         let media_type = manifest.config.media_type.as_str();
+        if media_type == SPIN_CONFIG {
+            return spin::recognise(manifest, config);
+        }
         let wasm =
             manifest.layers.iter().filter(|layer| media_types::is_wasm_layer(&layer.media_type));
         let wasm: Vec<&Descriptor> = wasm.collect();
@@ -135,32 +190,37 @@ impl Wasm {
         };
         let form = match (media_type, wasm.as_slice()) {
             (WASM_CONFIG, [_, ..]) => Form::Cncf,
-            (SPIN_CONFIG, _) => Form::Spin,
             (OCI_CONFIG | DOCKER_CONFIG, [_, ..]) => Form::Runwasi,
             (_, [_, ..]) => Form::Older,
-            (_, []) => return Err(without_wasm(manifest, &image)),
+            (_, []) => Form::Rootfs,
         };
-        let [layer] = wasm.as_slice() else {
-            let why = match wasm.len() {
-                0 => "without a component",
-                _ => "of several components, which this version does not run",
-            };
-            return Err(ArtifactError::Unsupported { form, why });
+        let (source, files) = match wasm.as_slice() {
+            [layer] => (Source::Layer((*layer).clone()), Files::None),
+            [] => (Source::Rootfs, Files::Layers(rootfs(manifest, &image)?)),
+            several => {
+                let why = format!("of {} .wasm layers, of which only one could run", several.len());
+                return Err(ArtifactError::Unsupported { form, why });
+            }
         };
-        if form == Form::Spin && manifest.layers.len() > 1 {
-            let why = "with files, which this version does not mount";
-            return Err(ArtifactError::Unsupported { form, why });
-        }
         let run = image.config.unwrap_or_default();
-        let mut entrypoint = run.entrypoint.unwrap_or_default();
-        entrypoint.extend(run.cmd.unwrap_or_default());
         Ok(Self {
             form,
-            layer: (*layer).clone(),
-            entrypoint,
+            source,
+            entrypoint: run.entrypoint.unwrap_or_default(),
+            cmd: run.cmd.unwrap_or_default(),
             env: run.env.unwrap_or_default(),
             working_dir: run.working_dir.unwrap_or_default(),
+            files,
         })
+    }
+
+    /// The blobs that are needed to run it.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        let layer = match &self.source {
+            Source::Layer(layer) => Some(layer),
+            Source::Rootfs => None,
+        };
+        layer.into_iter().chain(self.files.layers())
     }
 
     /// Chooses the manifest of an index that holds Wasm.
@@ -172,13 +232,17 @@ impl Wasm {
             })
         };
         let marked = || index.manifests.iter().find(|m| m.annotations.contains_key(VARIANT));
-        let only = || match index.manifests.as_slice() {
-            [only] if only.platform.is_none() => Some(only),
+        // Builders add a manifest beside an image that only tells how it was built.
+        let images: Vec<&Descriptor> =
+            index.manifests.iter().filter(|m| !m.annotations.contains_key(ATTESTATION)).collect();
+        // One image for any platform may hold Wasm nevertheless: its entry point will tell.
+        let only = || match images.as_slice() {
+            [only] => Some(*only),
             _ => None,
         };
         let found = ["wasip2", "wasi", "wasip1"].into_iter().find_map(by_os);
         found.or_else(marked).or_else(only).ok_or_else(|| {
-            let mut offered: Vec<String> = index.manifests.iter().map(platform_of).collect();
+            let mut offered: Vec<String> = images.iter().map(|m| platform_of(m)).collect();
             offered.sort();
             offered.dedup();
             // A stranger's index may list thousands; an error message shows a few.
@@ -198,31 +262,37 @@ fn platform_of(manifest: &Descriptor) -> String {
     }
 }
 
-/// Says what an artifact without a Wasm layer is.
-fn without_wasm(manifest: &ImageManifest, image: &ImageConfig) -> ArtifactError {
-    let layers = manifest.layers.iter().map(|layer| layer.media_type.as_str());
-    let rootfs = layers.clone().any(media_types::is_rootfs_layer);
+/// The layers of an image's root file system, if the image is for us: it says so, or what it
+/// starts is a `.wasm` file.
+fn rootfs(manifest: &ImageManifest, image: &ImageConfig) -> Result<Vec<Descriptor>, ArtifactError> {
+    let not_wasm = |what: String| Err(ArtifactError::NotWasm { what });
+    let Some(first) = manifest.layers.first() else {
+        return not_wasm("it has no layers".to_owned());
+    };
+    let strange = |layer: &&Descriptor| !media_types::is_rootfs_layer(&layer.media_type);
+    if manifest.layers.iter().any(|layer| !strange(&layer)) {
+        if let Some(layer) = manifest.layers.iter().find(strange) {
+            return not_wasm(format!("one of its layers is {}", layer.media_type));
+        }
+    } else {
+        return not_wasm(format!(
+            "its configuration is {}, its first layer {}",
+            manifest.config.media_type, first.media_type
+        ));
+    }
+    let run = image.config.as_ref();
+    let words = run.and_then(|run| run.entrypoint.as_ref().or(run.cmd.as_ref()));
+    let program = words.and_then(|words| words.first());
     let for_wasm = image.architecture.starts_with("wasm")
         || image.os.starts_with("wasi")
-        || manifest.annotations.contains_key(VARIANT);
-    if rootfs && for_wasm {
-        let why = "in tar layers, which this version does not unpack";
-        return ArtifactError::Unsupported { form: Form::Rootfs, why };
+        || manifest.annotations.contains_key(VARIANT)
+        || program.is_some_and(|program| program.ends_with(".wasm"));
+    if !for_wasm {
+        let starts = program.map_or_else(String::new, |program| format!(" that starts {program}"));
+        let (os, architecture) = (&image.os, &image.architecture);
+        return not_wasm(format!("it is an image for {os}/{architecture}{starts}"));
     }
-    let what = if rootfs {
-        format!("it is an image for {}/{}", image.os, image.architecture)
-    } else {
-        match layers.clone().next() {
-            None => "it has no layers".to_owned(),
-            Some(first) => {
-                format!(
-                    "its configuration is {}, its first layer {first}",
-                    manifest.config.media_type
-                )
-            }
-        }
-    };
-    ArtifactError::NotWasm { what }
+    Ok(manifest.layers.clone())
 }
 
 #[cfg(test)]

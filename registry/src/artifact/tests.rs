@@ -28,7 +28,8 @@ fn what_we_pack_is_recognised_as_what_we_packed() {
     };
     let wasm = Wasm::recognise(&parsed, &artifact.config).unwrap();
     assert_eq!(wasm.form, Form::Cncf);
-    assert_eq!(wasm.layer.digest, Digest::of(&file));
+    let Source::Layer(layer) = &wasm.source else { panic!("{wasm:?}") };
+    assert_eq!(layer.digest, Digest::of(&file));
     let config: Value = serde_json::from_slice(&artifact.config).unwrap();
     assert_eq!(config["architecture"], "wasm");
     assert_eq!(config["os"], "wasip1");
@@ -61,8 +62,6 @@ fn the_older_forms_are_run() {
     assert_eq!(Wasm::recognise(&older, b"{}").unwrap().form, Form::Older);
     let content = manifest("application/vnd.oci.empty.v1+json", &[CONTENT_LAYER]);
     assert_eq!(Wasm::recognise(&content, b"{}").unwrap().form, Form::Older);
-    let spin = manifest(SPIN_CONFIG, &[CONTENT_LAYER]);
-    assert_eq!(Wasm::recognise(&spin, b"{}").unwrap().form, Form::Spin);
 }
 
 #[test]
@@ -76,34 +75,93 @@ fn runwasi_images_bring_argv_environment_and_directory() {
         let image = manifest(OCI_CONFIG, &[layer]);
         let wasm = Wasm::recognise(&image, config.to_string().as_bytes()).unwrap();
         assert_eq!(wasm.form, Form::Runwasi);
-        assert_eq!(wasm.entrypoint, ["/app.wasm", "serve"]);
+        assert_eq!((wasm.entrypoint, wasm.cmd), (vec!["/app.wasm".into()], vec!["serve".into()]));
         assert_eq!(wasm.env, ["A=1"]);
         assert_eq!(wasm.working_dir, "/w");
     }
 }
 
+/// A Spin component whose source is the layer of this media type.
+fn component(id: &str, files: Value) -> Value {
+    json!({
+        "id": id, "env": {"MODE": "quick"}, "files": files,
+        "source": {"content_type": "application/wasm", "digest": Digest::of(CONTENT_LAYER.as_bytes())},
+    })
+}
+
+#[test]
+fn a_spin_application_brings_environment_and_files() {
+    const DATA: &str = "application/vnd.wasm.content.layer.v1+data";
+    let image = manifest(SPIN_CONFIG, &[DATA, CONTENT_LAYER, SPIN_BUNDLE, "text/unneeded"]);
+    let bundled = Digest::of(b"bundled");
+    let files = json!([
+        {"path": "/a.txt", "digest": Digest::of(DATA.as_bytes())},
+        {"path": "b.txt", "digest": bundled.hex()},
+        {"path": "c.txt", "inline": "aGk="},
+    ]);
+    let lock = json!({"spin_lock_version": 1, "components": [component("web", files)]});
+
+    let wasm = Wasm::recognise(&image, lock.to_string().as_bytes()).unwrap();
+
+    assert_eq!(wasm.source, Source::Layer(image.layers[1].clone()));
+    assert_eq!(wasm.env, ["MODE=quick"]);
+    let Files::Spin { files, layers } = &wasm.files else { panic!("{wasm:?}") };
+    assert_eq!(layers.as_slice(), [image.layers[0].clone(), image.layers[2].clone()]);
+    let contents: Vec<_> = files.iter().map(|file| file.content.clone()).collect();
+    let expected = [
+        SpinContent::Named(Digest::of(DATA.as_bytes())),
+        SpinContent::Named(bundled),
+        SpinContent::Inline(b"hi".to_vec()),
+    ];
+    assert_eq!(contents, expected);
+}
+
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+#[test]
+fn an_image_is_run_if_it_is_for_wasm_or_starts_a_wasm_file() {
+    let recognised = |image: &ImageManifest, config: Value| {
+        let wasm = Wasm::recognise(image, config.to_string().as_bytes()).unwrap();
+        assert_eq!((wasm.form, &wasm.source), (Form::Rootfs, &Source::Rootfs));
+        assert_eq!(wasm.files, Files::Layers(image.layers.clone()));
+        wasm.entrypoint
+    };
+    let image = manifest(OCI_CONFIG, &[TAR]);
+    for (os, architecture) in [("wasi", "wasm"), ("wasip1", "wasm"), ("js", "wasm32")] {
+        recognised(&image, json!({"architecture": architecture, "os": os}));
+    }
+    let linux = json!({"architecture": "amd64", "os": "linux",
+        "config": {"Entrypoint": ["/app.wasm"], "Cmd": ["serve"]}});
+    assert_eq!(recognised(&image, linux), ["/app.wasm"]);
+    let mut marked = image.clone();
+    marked.annotations.insert(VARIANT.to_owned(), "compat".to_owned());
+    recognised(&marked, json!({"architecture": "amd64", "os": "linux"}));
+    let docker = manifest(DOCKER_CONFIG, &["application/vnd.docker.image.rootfs.diff.tar.gzip"]);
+    recognised(&docker, json!({"architecture": "wasm", "os": "wasi"}));
+}
+
 #[test]
 fn what_is_not_run_says_what_it_is() {
-    let tar = "application/vnd.oci.image.layer.v1.tar+gzip";
     let refused = |manifest: &ImageManifest, config: Value| {
-        Wasm::recognise(manifest, config.to_string().as_bytes()).unwrap_err()
+        Wasm::recognise(manifest, config.to_string().as_bytes()).unwrap_err().to_string()
     };
-    let image = manifest(OCI_CONFIG, &[tar]);
-    let nginx = refused(&image, json!({"architecture": "amd64", "os": "linux"}));
-    assert!(matches!(&nginx, ArtifactError::NotWasm { what } if what.contains("linux/amd64")));
-    let rootfs = refused(&image, json!({"architecture": "wasm", "os": "wasi"}));
-    assert!(matches!(rootfs, ArtifactError::Unsupported { form: Form::Rootfs, .. }));
-    let two = refused(&manifest(SPIN_CONFIG, &[CONTENT_LAYER, CONTENT_LAYER]), json!({}));
-    assert!(matches!(two, ArtifactError::Unsupported { form: Form::Spin, .. }));
-    let files =
-        manifest(SPIN_CONFIG, &[CONTENT_LAYER, "application/vnd.wasm.content.layer.v1+data"]);
-    assert!(matches!(refused(&files, json!({})), ArtifactError::Unsupported { .. }));
+    let image = manifest(OCI_CONFIG, &[TAR]);
+    let nginx = json!({"architecture": "amd64", "os": "linux",
+        "config": {"Entrypoint": ["/docker-entrypoint.sh"]}});
+    let said = refused(&image, nginx);
+    assert!(said.ends_with("it is an image for linux/amd64 that starts /docker-entrypoint.sh"));
+    let spin = manifest(SPIN_CONFIG, &[CONTENT_LAYER, CONTENT_LAYER]);
+    let two = json!({"components": [component("api", json!([])), component("web", json!([]))]});
+    let said = refused(&spin, two);
+    assert!(said.contains("several components (api, web)"), "{said}");
+    assert!(refused(&spin, json!({})).contains("without a component"));
+    let missing = json!({"components": [{"id": "web", "source": {"digest": Digest::of(b"x")}}]});
+    assert!(refused(&spin, missing).contains("web is none of its layers"));
     let chart = manifest("application/vnd.cncf.helm.config.v1+json", &["application/x-tar"]);
-    assert!(matches!(refused(&chart, json!({})), ArtifactError::NotWasm { .. }));
-    assert!(matches!(
-        refused(&manifest(WASM_CONFIG, &[]), json!({})),
-        ArtifactError::NotWasm { what } if what.contains("no layers")
-    ));
+    assert!(refused(&chart, json!({})).contains("helm"));
+    assert!(refused(&manifest(WASM_CONFIG, &[]), json!({})).contains("no layers"));
+    let mixed = manifest(OCI_CONFIG, &[TAR, "application/vnd.in-toto+json"]);
+    assert!(refused(&mixed, json!({"os": "wasi"})).contains("in-toto"));
 }
 
 fn index(platforms: &[&str]) -> ImageIndex {
@@ -128,6 +186,10 @@ fn the_wasm_platform_of_an_index_is_chosen() {
     assert_eq!(chosen(&["linux/amd64", "wasip1/wasm"]).unwrap(), "wasip1");
     assert_eq!(chosen(&["wasip1/wasm", "wasip2/wasm"]).unwrap(), "wasip2");
     assert_eq!(chosen(&["wasi/wasm", "linux/arm64"]).unwrap(), "wasi");
+    assert_eq!(chosen(&["linux/amd64"]).unwrap(), "linux");
     let refused = chosen(&["linux/amd64", "linux/arm64"]).unwrap_err();
     assert!(refused.to_string().ends_with("only linux/amd64, linux/arm64"), "{refused}");
+    let mut built = index(&["linux/amd64", "unknown/unknown"]);
+    built.manifests[1].annotations.insert(ATTESTATION.to_owned(), "attestation-manifest".into());
+    assert_eq!(Wasm::choose(&built).unwrap(), &built.manifests[0]);
 }

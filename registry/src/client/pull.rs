@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::error::Part;
 use super::{Auth, Client, ClientError, foreign};
-use crate::artifact::{self, ArtifactError, Wasm};
+use crate::artifact::{self, ArtifactError, Source, Wasm};
 use crate::manifest::{Descriptor, ImageManifest, MEDIA_TYPES, Manifest};
 use crate::reference::{Digest, Reference};
 use crate::store::{ContentStore, MAX_BLOB_SIZE, StoreError};
@@ -16,11 +16,17 @@ use crate::store::{ContentStore, MAX_BLOB_SIZE, StoreError};
 /// As large as a configuration may be: it is held in memory, and those in use are a few KiB.
 pub const MAX_CONFIG_SIZE: u64 = 4 << 20;
 
+/// As large as all layers of an image may be together: as one blob may be.
+const MAX_IMAGE_SIZE: u64 = MAX_BLOB_SIZE;
+
+/// As many layers as an image may have: Spin makes one for each file up to 500, then bundles them.
+const MAX_LAYERS: u64 = 1024;
+
 /// How long a manifest may take. The OCI client collects it without a bound on its size, which
 /// this bounds instead.
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An artifact whose parts are all in the store: manifest, configuration and Wasm.
+/// An artifact whose parts are all in the store: manifest, configuration, Wasm and files.
 #[derive(Debug, Clone)]
 pub struct Pulled {
     /// What was asked for.
@@ -35,7 +41,7 @@ pub struct Pulled {
     pub config: Bytes,
     /// What to run, and how it wants to be run.
     pub wasm: Wasm,
-    /// Every blob that is now in the store: manifest, configuration, Wasm layer.
+    /// Every blob that is now in the store: manifest, configuration, layers.
     pub layers: Vec<Descriptor>,
     /// Their bytes together.
     pub size: u64,
@@ -100,16 +106,21 @@ impl Session<'_> {
 
         let config = self.config(&manifest.config).await?;
         let wasm = Wasm::recognise(&manifest, &config).map_err(|e| self.unfit(e))?;
-        self.fetch(&wasm.layer, "layer", MAX_BLOB_SIZE).await?;
-        self.check_wasm(&wasm.layer.digest).await?;
+        self.check_size(&wasm)?;
+        for layer in wasm.blobs() {
+            self.fetch(layer, "layer", MAX_BLOB_SIZE).await?;
+        }
+        if let Source::Layer(layer) = &wasm.source {
+            self.check_wasm(&layer.digest).await?;
+        }
         // Last, so that a manifest in the store means that its parts are there.
         self.store.put_as(&digest, bytes).await.map_err(|e| self.unstored(e))?;
 
-        let layers = vec![
+        let mut layers = vec![
             Descriptor { digest: digest.clone(), ..manifest_descriptor },
             manifest.config.clone(),
-            wasm.layer.clone(),
         ];
+        layers.extend(wasm.blobs().cloned());
         let size = layers.iter().map(|layer| layer.size).sum();
         let reference = self.reference.clone();
         Ok(Pulled { reference, digest, index, manifest, config, wasm, layers, size })
@@ -146,6 +157,20 @@ impl Session<'_> {
     async fn config(&self, config: &Descriptor) -> Result<Bytes, ClientError> {
         self.fetch(config, "configuration", MAX_CONFIG_SIZE).await?;
         self.store.read(&config.digest).await.map_err(|e| self.unstored(e))
+    }
+
+    /// Refuses an image that is too large as a whole, before any of its layers comes.
+    fn check_size(&self, wasm: &Wasm) -> Result<(), ClientError> {
+        let layers = wasm.blobs().count() as u64;
+        let size = wasm.blobs().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        if layers > MAX_LAYERS {
+            return Err(self.unfit(ArtifactError::TooManyLayers { layers, limit: MAX_LAYERS }));
+        }
+        if size > MAX_IMAGE_SIZE {
+            let (reference, limit) = (Box::new(self.reference.clone()), MAX_IMAGE_SIZE);
+            return Err(ClientError::TooLarge { reference, what: "image", size, limit });
+        }
+        Ok(())
     }
 
     /// Streams a blob into the store, unless it is there.

@@ -25,6 +25,10 @@ impl Server {
         if !self.store.has_blob(repository, digest).await? {
             return Err(Error::BlobUnknown(digest.clone()));
         }
+        // Who only asks is about to push, and will not send what is here.
+        if !sends_body && !self.store.content().renew(digest).await? {
+            return Err(Error::BlobUnknown(digest.clone()));
+        }
         let (mut file, size) = match self.store.content().open_blob(digest).await {
             Err(StoreError::NotFound(digest)) => return Err(Error::BlobUnknown(digest)),
             opened => opened?,

@@ -31,6 +31,19 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
+    /// The repository that it is in.
+    pub(super) fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Base | Self::Catalog => None,
+            Self::Tags(name)
+            | Self::Manifest(name, _)
+            | Self::Blob(name, _)
+            | Self::Uploads(name)
+            | Self::Upload(name, _)
+            | Self::Referrers(name, _) => Some(name),
+        }
+    }
+
     /// Reads a path as it stands in the request.
     pub(super) fn parse(path: &str) -> Result<Self, Error> {
         let decoded = percent_decode(path).ok_or(Error::NoEndpoint)?;

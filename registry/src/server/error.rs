@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::reference::{Digest, ReferenceError};
 use crate::store::{PutManifestError, StoreError};
 
-/// What `WWW-Authenticate` asks for.
-pub(super) const CHALLENGE: &str = "Basic realm=\"podium\"";
+/// What the token endpoint wants to be shown.
+const CHALLENGE: &str = "Basic realm=\"podium\"";
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub(super) enum Error {
     /// Writing needs credentials, and these are missing or wrong.
     #[error("authentication required")]
     Unauthorized,
+    /// The token endpoint was shown wrong credentials.
+    #[error("incorrect username or password; the password is a token of the cluster")]
+    Credentials,
     /// The path is not one of the specification.
     #[error("no such endpoint")]
     NoEndpoint,
@@ -89,7 +92,7 @@ impl Error {
     fn decide(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
-            Self::Unauthorized => (S::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::Unauthorized | Self::Credentials => (S::UNAUTHORIZED, "UNAUTHORIZED"),
             Self::NoEndpoint => (S::NOT_FOUND, "UNSUPPORTED"),
             Self::Method => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::Name(_) => (S::BAD_REQUEST, "NAME_INVALID"),
@@ -165,7 +168,7 @@ impl Error {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self {
-            Self::Unauthorized => {
+            Self::Credentials => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
             }
             Self::Chunk { at, location } => {

@@ -1,21 +1,22 @@
 //! The distribution server: the OCI distribution specification, version 1.1, over HTTP.
 //!
-//! Reading is open; writing needs HTTP basic authentication. Everything streams: a blob is never
-//! held in memory, in neither direction. The answer to `/v2/` carries the challenge even though it
-//! is 200, so that clients that look there first know how to authenticate when they write.
+//! Reading is open; writing needs a token ([`access`]). Everything streams: a blob is never held
+//! in memory, in neither direction.
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::StreamExt as _;
+use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::reference::{Digest, RepositoryName};
 use crate::store::Repositories;
 
+mod access;
 mod blobs;
 mod endpoint;
 mod error;
@@ -52,32 +53,46 @@ struct Server {
     store: Repositories,
     sessions: Sessions,
     authenticator: Arc<dyn Authenticator>,
+    scheme: Scheme,
 }
 
-/// The registry's service, for any listener or for calls in process.
-pub fn router(store: Repositories, authenticator: Arc<dyn Authenticator>) -> Router {
-    let server = Server { store, sessions: Sessions::default(), authenticator };
+/// The registry's service, for any listener or for calls in process. `scheme` is what clients
+/// reach it by, as it tells them an address of its own.
+pub fn router(
+    store: Repositories,
+    authenticator: Arc<dyn Authenticator>,
+    scheme: Scheme,
+) -> Router {
+    let server = Server { store, sessions: Sessions::default(), authenticator, scheme };
     Router::new().fallback(serve).with_state(server)
 }
 
 async fn serve(State(server): State<Server>, request: Request) -> Response<Body> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match server.dispatch(request).await {
+    let (parts, body) = request.into_parts();
+    let mut response = match server.dispatch(&parts, body).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
+    let status = response.status();
+    let headers = response.headers_mut();
     let (name, value) = API_VERSION;
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
-    tracing::debug!(%method, path, status = response.status().as_u16(), "registry request");
+    headers.insert(name, HeaderValue::from_static(value));
+    if status == StatusCode::UNAUTHORIZED && !headers.contains_key(header::WWW_AUTHENTICATE) {
+        headers.insert(header::WWW_AUTHENTICATE, access::challenge(&parts, &server.scheme));
+    }
+    let (method, path) = (&parts.method, parts.uri.path());
+    tracing::debug!(%method, path, status = status.as_u16(), "registry request");
     response
 }
 
 impl Server {
-    async fn dispatch(&self, request: Request) -> Result<Response<Body>, Error> {
-        let endpoint = Endpoint::parse(request.uri().path())?;
-        let query = Query::parse(request.uri().query())?;
-        let (parts, body) = request.into_parts();
+    async fn dispatch(&self, parts: &Parts, body: Body) -> Result<Response<Body>, Error> {
         let (method, headers) = (&parts.method, &parts.headers);
+        if access::asks_for_token(parts) {
+            return self.token(headers);
+        }
+        let endpoint = Endpoint::parse(parts.uri.path())?;
+        let query = Query::parse(parts.uri.query())?;
         let reads = matches!(*method, Method::GET | Method::HEAD);
         let sends_body = *method == Method::GET;
         if !reads || matches!(endpoint, Endpoint::Upload(..)) {
@@ -119,40 +134,6 @@ impl Server {
             _ => Err(Error::Method),
         }
     }
-
-    /// `/v2/`: says that this is a registry, how to authenticate, and whether given credentials
-    /// are good, which is how clients log in.
-    fn base(&self, headers: &HeaderMap) -> Result<Response<Body>, Error> {
-        if headers.contains_key(header::AUTHORIZATION) {
-            self.authorize(headers)?;
-        }
-        let mut response = json(&serde_json::json!({}));
-        let challenge = HeaderValue::from_static(error::CHALLENGE);
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        Ok(response)
-    }
-
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let (user, password) = basic(headers).ok_or(Error::Unauthorized)?;
-        if self.authenticator.may_write(&user, &password) {
-            Ok(())
-        } else {
-            tracing::warn!(user, "registry denied a write");
-            Err(Error::Unauthorized)
-        }
-    }
-}
-
-/// User and password of a basic `Authorization` header.
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
 }
 
 /// The next piece of a body, `None` at its end.

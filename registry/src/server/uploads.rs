@@ -26,7 +26,9 @@ impl Server {
         if let Some(digest) = query.digest("mount")? {
             if let Some(source) = query.get("from") {
                 let source = source.parse().map_err(Error::Name)?;
-                if self.store.has_blob(&source, &digest).await? {
+                if self.store.has_blob(&source, &digest).await?
+                    && self.store.content().renew(&digest).await?
+                {
                     self.store.link_blob(&repository, &digest).await?;
                     return Ok(created(&blob_location(&repository, &digest), &digest));
                 }

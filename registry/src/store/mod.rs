@@ -216,6 +216,17 @@ impl ContentStore {
         }
     }
 
+    /// Counts a blob as committed now, so that who just heard that it is here may name it before
+    /// garbage collection takes it. Answers whether it is here.
+    pub async fn renew(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let (store, digest) = (self.clone(), digest.clone());
+        blocking(move || {
+            let _naming = store.inner.naming.lock();
+            touch(&store.blob_path(&digest))
+        })
+        .await
+    }
+
     fn unlink(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.blob_path(digest);
         match fs::remove_file(&path) {
@@ -232,15 +243,7 @@ impl ContentStore {
         let shard = path.parent().expect("a blob's path has a directory");
         self.make_shard(shard)?;
         let naming = self.inner.naming.lock();
-        let fresh = match fs::File::options().write(true).open(&path) {
-            Ok(present) => {
-                present.set_modified(SystemTime::now()).map_err(StoreError::io("touch", &path))?;
-                false
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(StoreError::io("open", &path)(error)),
-        };
-        if fresh {
+        if !touch(&path)? {
             file.persist(&path).map_err(|e| StoreError::io("name", &path)(e.error))?;
         }
         drop(naming);
@@ -280,6 +283,18 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
         Err(error) => return Err(StoreError::io("list", dir)(error)),
     };
     entries.map(|entry| Ok(entry.map_err(StoreError::io("list", dir))?.path())).collect()
+}
+
+/// Gives a file the present time; answers whether it is there.
+fn touch(path: &Path) -> Result<bool, StoreError> {
+    match fs::File::options().write(true).open(path) {
+        Ok(file) => {
+            file.set_modified(SystemTime::now()).map_err(StoreError::io("touch", path))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("open", path)(error)),
+    }
 }
 
 fn stat(path: &Path) -> Result<Option<(u64, SystemTime)>, StoreError> {

@@ -15,17 +15,47 @@ async fn begin(registry: &Registry, name: &str) -> String {
     answer.header("location").to_owned()
 }
 
+const CHALLENGE: &str = "Bearer realm=\"http://localhost/token\",service=\"podium\"";
+
 #[tokio::test]
-async fn the_base_says_what_it_is_and_checks_credentials() {
+async fn the_base_challenges_who_shows_nothing_and_checks_credentials() {
     let registry = Registry::new();
     let answer = registry.get("/v2/").await;
-    assert_eq!(answer.status, 200);
+    assert_eq!(answer.refusal(), refused(401, "UNAUTHORIZED"));
     assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0");
-    assert!(answer.header("www-authenticate").starts_with("Basic realm="));
+    assert_eq!(answer.header("www-authenticate"), CHALLENGE);
     assert_eq!(registry.call(Method::GET, "/v2/", &[], "").await.status, 200);
     let wrong = Request::get("/v2/").header("Authorization", "Basic eDp5");
     let answer = registry.send(wrong.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.refusal(), refused(401, "UNAUTHORIZED"));
+}
+
+#[tokio::test]
+async fn tokens_are_given_for_reading_to_everybody_and_for_writing_to_who_may() {
+    let registry = Registry::new();
+    let query = "/token?service=podium&scope=repository:a:pull,push";
+    let anonymous = registry.get(query).await.json()["token"].as_str().unwrap().to_owned();
+    let writer = registry.call(Method::GET, query, &[], "").await;
+    let writer = writer.json()["token"].as_str().unwrap().to_owned();
+    let wrong = Request::get(query).header("Authorization", "Basic eDp5");
+    let refusal = registry.send(wrong.body(Body::empty()).unwrap()).await;
+    assert_eq!(refusal.refusal(), refused(401, "UNAUTHORIZED"));
+    assert!(refusal.header("www-authenticate").starts_with("Basic realm="));
+
+    let with = async |method: Method, path: &str, token: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("Authorization", format!("Bearer {token}"));
+        registry.send(request.body(Body::empty()).unwrap()).await
+    };
+    for token in [&anonymous, &writer] {
+        assert_eq!(with(Method::GET, "/v2/", token).await.status, 200);
+    }
+    let uploads = "/v2/a/blobs/uploads/";
+    let denied = with(Method::POST, uploads, &anonymous).await;
+    assert_eq!(denied.refusal(), refused(401, "UNAUTHORIZED"));
+    let scope = format!("{CHALLENGE},scope=\"repository:a:pull,push\"");
+    assert_eq!(denied.header("www-authenticate"), scope);
+    assert_eq!(with(Method::POST, uploads, &writer).await.status, 202);
 }
 
 #[tokio::test]
@@ -48,7 +78,7 @@ async fn writing_needs_credentials_and_reading_does_not() {
             }
             let answer = registry.send(request.body(Body::empty()).unwrap()).await;
             assert_eq!(answer.refusal(), refused(401, "UNAUTHORIZED"), "{method} {path}");
-            assert!(answer.header("www-authenticate").starts_with("Basic realm="));
+            assert!(answer.header("www-authenticate").starts_with(CHALLENGE));
         }
     }
     assert_eq!(registry.get(&blob).await.status, 200);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use registry::artifact::{Artifact, ArtifactError, Form, WASM_CONFIG, WASM_LAYER};
+use registry::artifact::{Artifact, ArtifactError, Form, Source, WASM_CONFIG, WASM_LAYER};
 use registry::client::{Auth, Client, ClientError, Options, Progress};
 use registry::manifest::{IMAGE_INDEX, IMAGE_MANIFEST};
 use registry::{ContentStore, Digest, Reference};
@@ -84,7 +84,8 @@ async fn what_is_pushed_is_pulled_as_it_was() {
     let pulled = setting.pull("team/hello:v1").await.unwrap();
 
     assert_eq!((&pulled.digest, pulled.wasm.form), (&digest, Form::Cncf));
-    let path = setting.store.blob_path(&pulled.wasm.layer.digest);
+    let Source::Layer(layer) = &pulled.wasm.source else { panic!("{:?}", pulled.wasm) };
+    let path = setting.store.blob_path(&layer.digest);
     assert_eq!(std::fs::read(path).unwrap(), module());
     assert_eq!(setting.store.read(&digest).await.unwrap(), artifact.manifest);
     assert_eq!(pulled.size, pulled.layers.iter().map(|l| l.size).sum::<u64>());
@@ -190,7 +191,7 @@ async fn a_part_that_is_too_large_is_refused_before_it_is_fetched() {
     value["layers"][0]["size"] = json!(1_u64 << 40);
     setting.registry.push_manifest("raw", "huge", &value).await;
     let refused = setting.pull("raw:huge").await.unwrap_err();
-    assert!(matches!(refused, ClientError::TooLarge { what: "layer", .. }), "{refused:?}");
+    assert!(matches!(refused, ClientError::TooLarge { what: "image", .. }), "{refused:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use registry::Digest;
@@ -98,7 +99,7 @@ impl Registry {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Repositories::open(dir.path()).unwrap();
-        let router = router(store.clone(), Arc::new(Token));
+        let router = router(store.clone(), Arc::new(Token), Scheme::HTTP);
         Self { store, router, _dir: dir }
     }
 
@@ -126,7 +127,7 @@ impl Registry {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
-        let router = self.router.clone();
+        let router = router(self.store.clone(), Arc::new(Token), Scheme::HTTPS);
         tokio::spawn(async move { axum::serve(listener, router).await });
         (address, pem)
     }

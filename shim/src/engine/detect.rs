@@ -27,6 +27,11 @@ pub enum DetectError {
         "the component exports neither wasi:http/incoming-handler (a function) nor wasi:cli/run (a program), but {0}"
     )]
     NoComponentEntry(String),
+    /// A component of a WASI that is newer than ours; the entry point it has.
+    #[error(
+        "the component exports {0}: WASI 0.3 is not run by this version; build it for WASI 0.2 (wasm32-wasip2)"
+    )]
+    NewerWasi(String),
     /// A core module without entry point.
     #[error(
         "the core module has no _start export; a library or a module for another host cannot be run"
@@ -39,6 +44,10 @@ const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
 /// The WIT interface of programs, any 0.2 version.
 const CLI_RUN: &str = "wasi:cli/run@0.2.";
+
+/// Entry points of WASI 0.3.
+const NEWER: [&str; 3] =
+    ["wasi:http/handler@0.3.", "wasi:http/incoming-handler@0.3.", "wasi:cli/run@0.3."];
 
 /// As many exports as an error names.
 const NAMED_EXPORTS: usize = 8;
@@ -53,7 +62,13 @@ pub fn detect(wasm: &[u8]) -> Result<Kind, DetectError> {
     match encoding {
         Encoding::Component if has(HTTP_HANDLER) => Ok(Kind::Function),
         Encoding::Component if has(CLI_RUN) => Ok(Kind::Program),
-        Encoding::Component => Err(DetectError::NoComponentEntry(named(&exports))),
+        Encoding::Component => {
+            let newer = |name: &&String| NEWER.iter().any(|newer| name.starts_with(newer));
+            Err(match exports.iter().find(newer) {
+                Some(newer) => DetectError::NewerWasi(newer.clone()),
+                None => DetectError::NoComponentEntry(named(&exports)),
+            })
+        }
         Encoding::Module if exports.iter().any(|name| name == "_start") => Ok(Kind::Module),
         Encoding::Module => Err(DetectError::NoStart),
     }

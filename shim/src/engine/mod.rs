@@ -8,6 +8,7 @@
 mod cache;
 mod config;
 mod detect;
+mod imports;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +16,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use registry::artifact::Interface;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 use wasmtime::component::{Component, InstancePre as ComponentPre, Linker as ComponentLinker};
 use wasmtime::{InstancePre as ModulePre, Linker as ModuleLinker, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -52,7 +55,10 @@ pub enum EngineError {
     /// It does not validate or uses features that are not supported.
     #[error("it does not compile")]
     Compile(#[source] wasmtime::Error),
-    /// It imports what this node lacks; the text names the import.
+    /// It imports what this node lacks: which, in words.
+    #[error("{0}")]
+    Unmet(String),
+    /// It imports an interface of ours in another shape; the source names the import.
     #[error("it imports what this node does not offer")]
     Import(#[source] wasmtime::Error),
     /// The compiler's thread ended.
@@ -86,6 +92,8 @@ pub struct Engine {
     /// Artifacts in use, each behind the lock that lets one caller prepare it.
     artifacts: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Weak<Artifact>>>>>,
     compilations: Arc<Semaphore>,
+    /// What is being prepared, each by a task that ends by itself.
+    preparing: TaskTracker,
     instances: Arc<Semaphore>,
     idle: Arc<Semaphore>,
 }
@@ -93,6 +101,7 @@ pub struct Engine {
 impl Engine {
     /// Sets the engine up; compiled code is kept in `folder`.
     pub fn new(folder: PathBuf) -> Result<Self, EngineError> {
+        compile_with_low_priority();
         let built = config::build().map_err(EngineError::Setup)?;
         let engine = built.engine;
         let cache = Cache::open(folder.clone(), &engine)
@@ -104,6 +113,7 @@ impl Engine {
             cache,
             artifacts: Mutex::new(HashMap::new()),
             compilations: Arc::new(Semaphore::new(COMPILATIONS)),
+            preparing: TaskTracker::new(),
             instances: Arc::new(Semaphore::new(built.slots)),
             idle: Arc::new(Semaphore::new(built.slots / IDLE_SHARE)),
         })
@@ -125,6 +135,11 @@ impl Engine {
         self.idle.clone().try_acquire_owned().ok()
     }
 
+    /// Whether an artifact is ready, or its code is here: preparing it takes no time then.
+    pub fn is_compiled(&self, digest: &str) -> bool {
+        self.cache.has(digest)
+    }
+
     /// Prepares the artifact with this digest, whose bytes `read` fetches if
     /// they must be compiled.
     pub async fn prepare<R>(
@@ -136,18 +151,23 @@ impl Engine {
         R: FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
     {
         let slot = self.artifacts.lock().entry(digest.to_owned()).or_default().clone();
-        let mut slot = slot.lock().await;
+        let mut slot = slot.lock_owned().await;
         if let Some(artifact) = slot.upgrade() {
             return Ok(artifact);
         }
-        let artifact = Arc::new(match self.clone().load(digest.to_owned()).await? {
-            Some(artifact) => artifact,
-            None => self.clone().compile(digest.to_owned(), read).await?,
+        // A task of its own: whoever waits may give up, and the next would begin again.
+        let (engine, digest) = (self.clone(), digest.to_owned());
+        let preparing = self.preparing.spawn(async move {
+            let artifact = Arc::new(match engine.clone().load(digest.clone()).await? {
+                Some(artifact) => artifact,
+                None => engine.clone().compile(digest, read).await?,
+            });
+            *slot = Arc::downgrade(&artifact);
+            drop(slot);
+            engine.forget_unused();
+            Ok(artifact)
         });
-        *slot = Arc::downgrade(&artifact);
-        drop(slot);
-        self.forget_unused();
-        Ok(artifact)
+        preparing.await.unwrap_or(Err(EngineError::Stopped))
     }
 
     /// Removes the compiled code of an artifact; what runs keeps its own.
@@ -190,13 +210,15 @@ impl Engine {
         blocking(move || {
             let _permit = permit;
             let wasm = read().map_err(EngineError::Read)?;
-            let kind = detect(&wasm)?;
+            let kind = check(&wasm)?;
             let started = std::time::Instant::now();
-            let code = match kind {
+            let precompile = || match kind {
                 Kind::Module => self.engine.precompile_module(&wasm),
                 Kind::Function | Kind::Program => self.engine.precompile_component(&wasm),
-            }
-            .map_err(EngineError::Compile)?;
+            };
+            // Within the pool as a whole: its threads have a low priority, this one has not.
+            let (code, ()) = rayon::join(precompile, || ());
+            let code = code.map_err(EngineError::Compile)?;
             tracing::info!(digest, ?kind, elapsed = ?started.elapsed(), "compiled");
             let code = self
                 .cache
@@ -229,6 +251,29 @@ impl Engine {
 
     fn link(&self, component: &Component) -> Result<ComponentPre<Guest>, EngineError> {
         self.components.instantiate_pre(component).map_err(EngineError::Import)
+    }
+}
+
+/// Tells how an artifact is run, and refuses what cannot be, without compiling it.
+pub fn check(wasm: &[u8]) -> Result<Kind, EngineError> {
+    let kind = detect(wasm)?;
+    // What `detect` has read whole is not broken to this reader either.
+    let Ok(interface) = Interface::read(wasm) else { return Ok(kind) };
+    let outer = interface.kind;
+    match imports::unmet(outer, &imports::imports(wasm, interface)) {
+        Some(unmet) => Err(EngineError::Unmet(unmet)),
+        None => Ok(kind),
+    }
+}
+
+/// Lets compilation give way to everything else on the machine: it takes seconds of every core,
+/// guests and the agent want milliseconds.
+fn compile_with_low_priority() {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .thread_name(|index| format!("compile-{index}"))
+        .start_handler(|_| platform::lower_priority());
+    if let Err(error) = pool.build_global() {
+        tracing::debug!(%error, "the pool of compiler threads was set up before");
     }
 }
 

@@ -1,7 +1,8 @@
 //! What one container's guests are given: arguments, variables, folders.
 //!
 //! WASI opens folders, not files: a mounted file is put into a folder of its
-//! own, so that the guest sees it and none of its neighbours on the host.
+//! own, so that the guest sees it and none of its neighbours on the host; or
+//! into the container's root, if its image has one.
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use super::root::Root;
 use super::stdin::Stdin;
 use crate::cri::Mount;
 use crate::logs::{LogFile, Outputs};
@@ -34,6 +36,9 @@ pub enum EnvironmentError {
         #[source]
         source: io::Error,
     },
+    /// The image's root file system cannot be copied.
+    #[error("cannot make the container's root file system")]
+    Root(#[source] io::Error),
     /// A folder that was there cannot be opened any more.
     #[error("cannot open the folder mounted at {0}")]
     Open(String, #[source] wasmtime::Error),
@@ -46,6 +51,8 @@ pub struct Environment {
     envs: Vec<(String, String)>,
     working_dir: Option<String>,
     folders: Vec<Folder>,
+    /// Keeps the image's files in place.
+    _root: Option<Root>,
 }
 
 /// A host folder that guests see.
@@ -65,16 +72,22 @@ pub struct Stdio {
 }
 
 impl Environment {
-    /// Prepares what is mounted; files are put into folders below `staging`.
+    /// Prepares what is mounted, over `root` if there is one; files are put into
+    /// folders below `staging`.
     pub fn new(
         args: Vec<String>,
         envs: Vec<(String, String)>,
         working_dir: &str,
+        root: Option<Root>,
         mounts: &[Mount],
         staging: &Path,
     ) -> Result<Self, EnvironmentError> {
         let working_dir = (!working_dir.is_empty()).then(|| working_dir.to_owned());
-        Ok(Self { args, envs, working_dir, folders: folders(mounts, staging)? })
+        let folders = match &root {
+            Some(root) => rooted(root, mounts, staging)?,
+            None => folders(mounts, staging)?,
+        };
+        Ok(Self { args, envs, working_dir, folders, _root: root })
     }
 
     /// A fresh context for one instance.
@@ -100,6 +113,50 @@ impl Environment {
         }
         Ok(wasi)
     }
+}
+
+/// The folders of a container whose image has a root file system.
+fn rooted(root: &Root, mounts: &[Mount], staging: &Path) -> Result<Vec<Folder>, EnvironmentError> {
+    let is_file = |mount: &Mount| {
+        let failed = |source| EnvironmentError::Mount {
+            host: mount.host_path.clone(),
+            container: normal(&mount.container_path),
+            source,
+        };
+        mount.host_path.metadata().map(|found| found.is_file()).map_err(failed)
+    };
+    // A file within a mounted folder is that folder's business.
+    let mut inner = Vec::new();
+    let (mut places, mut files) = (Vec::new(), Vec::new());
+    for mount in mounts {
+        if !is_file(mount)? {
+            places.push(mount);
+            inner.push(mount.clone());
+        }
+    }
+    for mount in mounts {
+        if is_file(mount)? {
+            let path = normal(&mount.container_path);
+            let is_within = |place: &&Mount| {
+                let place = normal(&place.container_path);
+                path.strip_prefix(&place).is_some_and(|rest| rest.starts_with('/'))
+            };
+            if places.iter().any(is_within) {
+                inner.push(mount.clone());
+            } else {
+                files.push(mount);
+            }
+        }
+    }
+    let mut folders = folders(&inner, staging)?;
+    if folders.iter().any(|folder| folder.guest == "/") {
+        return Ok(folders);
+    }
+    let host = root.prepare(&places, &files, staging).map_err(EnvironmentError::Root)?;
+    // The deepest first, as some guests take the first that fits, not the longest.
+    folders.insert(0, Folder { host, guest: "/".to_owned(), readonly: root.readonly });
+    folders.reverse();
+    Ok(folders)
 }
 
 fn folders(mounts: &[Mount], staging: &Path) -> Result<Vec<Folder>, EnvironmentError> {

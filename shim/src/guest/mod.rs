@@ -7,6 +7,7 @@
 pub mod ending;
 mod environment;
 mod hooks;
+mod root;
 mod stdin;
 
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
@@ -16,6 +17,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use environment::{Environment, EnvironmentError, Stdio};
+pub use root::Root;
 pub use stdin::Stdin;
 
 use hooks::Hooks;

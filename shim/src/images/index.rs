@@ -82,14 +82,36 @@ impl Index {
 
     /// Forgets an image; its artifact if no other has it.
     pub(super) fn remove(&mut self, id: &ImageRef) -> Option<String> {
-        let artifact = self.images.remove(&id.0)?.image.artifact;
-        let shared = self.images.values().any(|entry| entry.image.artifact == artifact);
+        let artifact = self.images.remove(&id.0)?.image.artifact?;
+        let shared = self
+            .images
+            .values()
+            .any(|entry| entry.image.artifact.as_deref() == Some(artifact.as_str()));
         (!shared).then_some(artifact)
     }
 
     /// Digests of all that images need.
     pub(super) fn blobs(&self) -> BTreeSet<&str> {
         self.images.values().flat_map(|entry| &entry.image.blobs).map(String::as_str).collect()
+    }
+}
+
+impl Index {
+    /// Names a known image by these references too; false if it is not known.
+    pub(super) fn name(&mut self, references: &[String], id: &ImageRef) -> bool {
+        let Some(image) = self.get(id).cloned() else { return false };
+        self.add(references, id, image);
+        true
+    }
+
+    /// Whether an image that has a root file system is known by this digest.
+    pub(super) fn has_rootfs(&self, id: &ImageRef) -> bool {
+        self.get(id).is_some_and(|image| image.rootfs)
+    }
+
+    /// Digests of the artifacts of all images.
+    pub(super) fn artifacts(&self) -> BTreeSet<String> {
+        self.images.values().filter_map(|entry| entry.image.artifact.clone()).collect()
     }
 }
 

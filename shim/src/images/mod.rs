@@ -3,18 +3,22 @@
 //! Blobs lie in a content store; `index.json` beside them says which references
 //! name which manifest, and what of it is run. The index is replaced as a
 //! whole, so a crash leaves the old or the new one; blobs that no image needs
-//! are swept when images are removed and when the store is opened.
+//! are swept when images are removed and when the store is opened. The root
+//! file system of an image that has one is unpacked beside them when it is
+//! pulled, and swept likewise, but not from under a container.
 
 mod index;
+mod programs;
 mod stored;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use registry::artifact::Source;
 use registry::client::{Auth, Client, ClientError, Options, Pulled};
 use registry::reference::ReferenceError;
 use registry::store::StoreError;
@@ -22,9 +26,15 @@ use registry::{ContentStore, Digest, Reference};
 use tokio::sync::RwLock;
 
 use crate::cri::{AuthConfig, Image, ImageRef, RuntimeError};
+use crate::platform;
+use crate::rootfs::{self, RootfsError};
 use index::Index;
 
+pub use programs::Program;
 pub use stored::StoredImage;
+
+/// Where root file systems lie, each in a folder named by its image's digest.
+const ROOTFS: &str = "rootfs";
 
 /// Where images come from.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +57,17 @@ pub enum ImagesError {
     /// Blobs cannot be read or written.
     #[error("cannot use the content store")]
     Store(#[from] StoreError),
+    /// Root file systems cannot be kept.
+    #[error("cannot use the folder {0} of root file systems")]
+    Rootfs(PathBuf, #[source] io::Error),
+}
+
+/// An image's root file system in use: it stays as long as this is held.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Where it is. Nobody may write there.
+    pub folder: PathBuf,
+    _held: Arc<()>,
 }
 
 /// Held by the one who pulls; the others wait for it.
@@ -63,6 +84,8 @@ pub struct Images {
     sweeping: RwLock<()>,
     /// References being pulled, each behind the lock of the one who pulls.
     pulls: Mutex<HashMap<(String, Auth), Turn>>,
+    /// Root file systems that containers use.
+    leases: Mutex<HashMap<ImageRef, Weak<()>>>,
 }
 
 impl Images {
@@ -70,7 +93,10 @@ impl Images {
     pub fn open(folder: PathBuf, config: Config) -> Result<Self, ImagesError> {
         let store = ContentStore::open(&folder)?;
         let index = Index::read(&folder)?;
-        sweep(&store, &index)?;
+        let unpacked = folder.join(ROOTFS);
+        platform::create_private_dir(&unpacked)
+            .map_err(|source| ImagesError::Rootfs(unpacked, source))?;
+        sweep(&folder, &store, &index, &BTreeSet::new())?;
         Ok(Self {
             folder,
             unqualified: config.unqualified_registries,
@@ -79,6 +105,7 @@ impl Images {
             index: Mutex::new(index),
             sweeping: RwLock::default(),
             pulls: Mutex::default(),
+            leases: Mutex::default(),
         })
     }
 
@@ -97,13 +124,30 @@ impl Images {
         self.index.lock().get(image).cloned().ok_or_else(missing)
     }
 
-    /// Fetches the bytes of an image's artifact, on a thread that may block.
-    pub fn reader(
-        &self,
-        image: &StoredImage,
-    ) -> impl FnOnce() -> io::Result<Vec<u8>> + Send + use<> {
-        let path = image.artifact.parse().map(|digest: Digest| self.store.blob_path(&digest));
-        move || std::fs::read(path.map_err(io::Error::other)?)
+    /// Keeps the root file system of an image where it is while a container uses it; `None` if
+    /// the image has none.
+    pub fn lease(&self, id: &ImageRef, image: &StoredImage) -> Option<Lease> {
+        if !image.rootfs {
+            return None;
+        }
+        let mut leases = self.leases.lock();
+        leases.retain(|_, lease| lease.strong_count() > 0);
+        let known = leases.get(id).and_then(Weak::upgrade);
+        let held = known.unwrap_or_else(|| {
+            let held = Arc::new(());
+            leases.insert(id.clone(), Arc::downgrade(&held));
+            held
+        });
+        Some(Lease { folder: self.rootfs_folder(id), _held: held })
+    }
+
+    /// Digests of the artifacts of all images: whose compiled code is worth keeping.
+    pub fn artifacts(&self) -> BTreeSet<String> {
+        self.index.lock().artifacts()
+    }
+
+    fn rootfs_folder(&self, id: &ImageRef) -> PathBuf {
+        self.folder.join(ROOTFS).join(id.0.replace(':', "-"))
     }
 
     /// Fetches an image and everything it needs from the first registry that has it.
@@ -121,6 +165,7 @@ impl Images {
             match self.pull_from(&reference, &auth).await {
                 Ok(id) => return Ok(id),
                 Err(PullError::Client(error)) => failures.push((reference, error)),
+                Err(PullError::Rootfs(error)) => return Err(unfit(&reference, error)),
                 Err(PullError::Images(error)) => return Err(broken(error)),
             }
         }
@@ -154,7 +199,9 @@ impl Images {
         // removal sweeps.
         if let Ok(_sweeping) = self.sweeping.try_write() {
             let (store, index) = (self.store.clone(), self.index.lock().clone());
-            let swept = tokio::task::spawn_blocking(move || sweep(&store, &index)).await;
+            let (folder, leased) = (self.folder.clone(), self.leased());
+            let swept =
+                tokio::task::spawn_blocking(move || sweep(&folder, &store, &index, &leased)).await;
             swept.expect("sweeping does not panic").map_err(broken)?;
         }
         Ok(orphan)
@@ -188,10 +235,43 @@ impl Images {
         let mut names =
             vec![reference.to_string(), reference.at(pulled.digest.clone()).to_string()];
         names.extend(pulled.index.clone().map(|index| reference.at(index).to_string()));
+        let id = ImageRef(pulled.digest.to_string());
+        if self.rename_known(&names, &id)? {
+            return Ok(id);
+        }
         let Pulled { digest, wasm, layers, size, .. } = pulled;
         let blobs = layers.iter().map(|layer| layer.digest.to_string()).collect();
-        let image = StoredImage::pulled(reference.repository().as_str(), wasm, blobs, size);
+        let mut image = StoredImage::pulled(reference.repository().as_str(), &wasm, blobs, size);
+        if image.rootfs {
+            let (store, folder) = (self.store.clone(), self.rootfs_folder(&id));
+            let unpacking = move || {
+                unpack(&mut image, &wasm, &store, &folder)?;
+                Ok::<_, RootfsError>(image)
+            };
+            let unpacked = tokio::task::spawn_blocking(unpacking).await;
+            image = unpacked.expect("unpacking does not panic")?;
+        }
         Ok(self.add(&names, &digest, image)?)
+    }
+
+    /// Names an image that is here whole by what it was pulled by this time.
+    fn rename_known(&self, names: &[String], id: &ImageRef) -> Result<bool, ImagesError> {
+        let mut index = self.index.lock();
+        if index.has_rootfs(id) && !self.rootfs_folder(id).is_dir() {
+            return Ok(false);
+        }
+        let known = index.name(names, id);
+        if known {
+            index.write(&self.folder)?;
+        }
+        Ok(known)
+    }
+
+    /// The folders of root file systems that containers use.
+    fn leased(&self) -> BTreeSet<PathBuf> {
+        let leases = self.leases.lock();
+        let held = leases.iter().filter(|(_, lease)| lease.strong_count() > 0);
+        held.map(|(id, _)| self.rootfs_folder(id)).collect()
     }
 
     fn add(
@@ -215,6 +295,8 @@ enum PullError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Images(#[from] ImagesError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
 }
 
 /// What is said when no candidate could be pulled: of several, every reason.
@@ -236,13 +318,73 @@ fn broken(error: impl Into<ImagesError>) -> RuntimeError {
     RuntimeError::Io { doing: error.to_string(), source: io::Error::other(error) }
 }
 
-/// Removes the blobs that no image needs.
-fn sweep(store: &ContentStore, index: &Index) -> Result<(), StoreError> {
+/// What is said when the files of an image cannot be unpacked.
+fn unfit(reference: &Reference, error: RootfsError) -> RuntimeError {
+    let why = match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    let image = reference.to_string();
+    if error.blames_image() {
+        RuntimeError::NotRunnable { image, why }
+    } else {
+        RuntimeError::Pull { image, why }
+    }
+}
+
+/// Unpacks the files of an image into `folder`, which appears whole, and finds what it runs. Blocks.
+fn unpack(
+    image: &mut StoredImage,
+    wasm: &registry::artifact::Wasm,
+    store: &ContentStore,
+    folder: &Path,
+) -> Result<(), RootfsError> {
+    let disk = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| RootfsError::Disk { doing, path, source }
+    };
+    let beside = folder.parent().expect("it lies in the folder of root file systems");
+    let work = tempfile::tempdir_in(beside).map_err(disk("make a folder in", beside))?;
+    let root = work.path().join("root");
+    platform::create_private_dir(&root).map_err(disk("make folder", &root))?;
+    image.size += rootfs::unpack(&wasm.files, store, &root)?;
+    if wasm.source == Source::Rootfs
+        && let Some(word) = image.starts()
+        && let Some(found) = programs::find(&root, word, &image.working_dir, &image.env)
+    {
+        let digest = rootfs::digest(&found).map_err(disk("read", &found))?;
+        image.artifact = Some(digest.to_string());
+        let below = found.strip_prefix(&root).expect("it was found below the root");
+        image.file = Some(below.to_owned());
+    }
+    // What a crash left is not worth more than what was just made.
+    if folder.is_dir() {
+        std::fs::remove_dir_all(folder).map_err(disk("remove", folder))?;
+    }
+    std::fs::rename(&root, folder).map_err(disk("name", folder))
+}
+
+/// Removes the blobs and root file systems that no image needs.
+fn sweep(
+    folder: &Path,
+    store: &ContentStore,
+    index: &Index,
+    leased: &BTreeSet<PathBuf>,
+) -> Result<(), ImagesError> {
     let needed = index.blobs();
     let now = std::time::SystemTime::now();
     for blob in store.blobs()? {
         if !needed.contains(blob.digest.as_str()) {
             store.remove_older(&blob.digest, now)?;
+        }
+    }
+    let unpacked = folder.join(ROOTFS);
+    let failed = |source| ImagesError::Rootfs(unpacked.clone(), source);
+    for entry in std::fs::read_dir(&unpacked).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !index.has_rootfs(&ImageRef(name.replacen('-', ":", 1))) && !leased.contains(&path) {
+            std::fs::remove_dir_all(&path).map_err(failed)?;
         }
     }
     Ok(())

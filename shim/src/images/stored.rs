@@ -1,8 +1,9 @@
 //! One image: the artifact in it, and what it says about how it is run.
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use registry::Digest;
-use registry::artifact::Wasm;
+use registry::artifact::{Files, Source, Wasm};
 use serde::{Deserialize, Serialize};
 
 use crate::cri::ContainerConfig;
@@ -11,14 +12,23 @@ use crate::cri::ContainerConfig;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredImage {
-    /// Digest of the artifact: the `.wasm` file.
-    pub artifact: String,
+    /// Digest of the artifact: the `.wasm` file. None if the image does not say which it is.
+    pub artifact: Option<String>,
+    /// Where that file is in the root file system, if it is there.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Whether it has a root file system.
+    #[serde(default)]
+    pub rootfs: bool,
     /// Digests of all its blobs, manifest and artifact included.
     pub blobs: Vec<String>,
     /// The artifact's name: `argv[0]` if nothing else is said.
     pub name: String,
-    /// The image's own argv.
+    /// What the image's own argv begins with.
     pub entrypoint: Vec<String>,
+    /// What follows, if the container has no arguments.
+    #[serde(default)]
+    pub cmd: Vec<String>,
     /// The image's own environment, as `NAME=value`.
     pub env: Vec<String>,
     /// The image's own working directory.
@@ -31,56 +41,98 @@ impl StoredImage {
     /// An image that is an artifact alone.
     pub(super) fn artifact(reference: &str, digest: &Digest, size: u64) -> Self {
         Self {
-            artifact: digest.to_string(),
+            artifact: Some(digest.to_string()),
+            file: None,
+            rootfs: false,
             blobs: vec![digest.to_string()],
             name: artifact_name(reference),
             entrypoint: Vec::new(),
+            cmd: Vec::new(),
             env: Vec::new(),
             working_dir: String::new(),
             size,
         }
     }
 
-    /// An image from a registry.
-    pub(super) fn pulled(repository: &str, wasm: Wasm, blobs: Vec<String>, size: u64) -> Self {
-        let Wasm { layer, entrypoint, env, working_dir, .. } = wasm;
-        let name = artifact_name(repository);
-        Self { artifact: layer.digest.to_string(), blobs, name, entrypoint, env, working_dir, size }
-    }
-
-    /// The guest's argv: the container's command, else the image's, else the
-    /// artifact's name; then the container's arguments. A command of `/` names
-    /// nothing and stands for none, as other runtimes of Wasm have it.
-    pub fn argv(&self, config: &ContainerConfig) -> Vec<String> {
-        let asked = config.command.as_slice();
-        let mut argv = match asked {
-            [] => self.entrypoint.clone(),
-            [root] if root == "/" => Vec::new(),
-            command => command.to_vec(),
+    /// An image from a registry, before its files are unpacked.
+    pub(super) fn pulled(repository: &str, wasm: &Wasm, blobs: Vec<String>, size: u64) -> Self {
+        let artifact = match &wasm.source {
+            Source::Layer(layer) => Some(layer.digest.to_string()),
+            Source::Rootfs => None,
         };
-        if argv.is_empty() {
-            argv.push(self.name.clone());
+        Self {
+            artifact,
+            file: None,
+            rootfs: wasm.files != Files::None,
+            blobs,
+            name: artifact_name(repository),
+            entrypoint: wasm.entrypoint.clone(),
+            cmd: wasm.cmd.clone(),
+            env: wasm.env.clone(),
+            working_dir: wasm.working_dir.clone(),
+            size,
         }
-        argv.extend(config.args.iter().cloned());
-        argv
     }
 
-    /// The guest's environment: `HOSTNAME`, as WASI has no call for it, under
-    /// the image's variables, under the container's.
+    /// Whether its program is a file of its root file system, which a command names.
+    pub fn runs_files(&self) -> bool {
+        self.rootfs && (self.artifact.is_none() || self.file.is_some())
+    }
+
+    /// The word by which the image itself names its program.
+    pub fn starts(&self) -> Option<&String> {
+        self.entrypoint.first().or(self.cmd.first())
+    }
+
+    /// The guest's argv: [`StoredImage::command`], under the artifact's name if nothing else
+    /// names it.
+    pub fn argv(&self, config: &ContainerConfig) -> Vec<String> {
+        match self.command(config) {
+            Some(words) => words,
+            None => std::iter::once(&self.name).chain(&config.args).cloned().collect(),
+        }
+    }
+
+    /// What is to be run: the container's command, else the image's entry point; then the
+    /// container's arguments, else those of the image. A command of `/` names nothing and stands
+    /// for none, as other runtimes of Wasm have it. `None` if nobody says.
+    pub fn command(&self, config: &ContainerConfig) -> Option<Vec<String>> {
+        let given = config.args.as_slice();
+        let args = if given.is_empty() { self.cmd.as_slice() } else { given };
+        let (first, rest) = match config.command.as_slice() {
+            [root] if root == "/" && !self.runs_files() => return None,
+            command if !command.is_empty() && command != ["/"] => (command, given),
+            _ if !self.entrypoint.is_empty() => (self.entrypoint.as_slice(), args),
+            // Docker's arguments alone begin with the program.
+            _ if self.runs_files() || given.is_empty() => (args, [].as_slice()),
+            _ => return None,
+        };
+        let words: Vec<String> = first.iter().chain(rest).cloned().collect();
+        (!words.is_empty()).then_some(words)
+    }
+
+    /// The guest's environment: `HOSTNAME` and `PWD`, as WASI has no call for
+    /// the one and not every guest looks for the other, under the image's
+    /// variables, under the container's.
     pub fn envs(&self, config: &ContainerConfig, hostname: &str) -> Vec<(String, String)> {
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let hostname = (!hostname.is_empty()).then(|| own("HOSTNAME", hostname));
+        let folder = self.working_dir(config);
+        let folder = (!folder.is_empty()).then(|| own("PWD", &folder));
         let image = self.env.iter().filter_map(|pair| pair.split_once('='));
         let image = image.map(|(name, value)| own(name, value));
         let asked = config.envs.iter().cloned();
-        let all: BTreeMap<_, _> = hostname.into_iter().chain(image).chain(asked).collect();
+        let all: BTreeMap<_, _> =
+            hostname.into_iter().chain(folder).chain(image).chain(asked).collect();
         all.into_iter().collect()
     }
 
-    /// The guest's working directory: the container's, else the image's.
+    /// The guest's working directory: the container's, else the image's, else
+    /// the root if there is one.
     pub fn working_dir(&self, config: &ContainerConfig) -> String {
-        let asked = &config.working_dir;
-        if asked.is_empty() { self.working_dir.clone() } else { asked.clone() }
+        let root = if self.rootfs { "/" } else { "" };
+        let said = [config.working_dir.as_str(), &self.working_dir, root];
+        said.into_iter().find(|folder| !folder.is_empty()).unwrap_or_default().to_owned()
     }
 }
 
@@ -122,6 +174,19 @@ mod tests {
         assert_eq!(image().argv(&args), ["/app.wasm", "x"]);
         let bare = StoredImage { entrypoint: Vec::new(), ..image() };
         assert_eq!(bare.argv(&args), ["app", "x"]);
+        let with_cmd = StoredImage { cmd: vec!["serve".into()], ..image() };
+        assert_eq!(with_cmd.argv(&ContainerConfig::default()), ["/app.wasm", "serve"]);
+        assert_eq!(with_cmd.argv(&args), ["/app.wasm", "x"]);
+        let docker = StoredImage {
+            entrypoint: Vec::new(),
+            cmd: vec!["/app.wasm".into()],
+            rootfs: true,
+            file: Some("app.wasm".into()),
+            ..image()
+        };
+        assert_eq!(docker.argv(&ContainerConfig::default()), ["/app.wasm"]);
+        assert_eq!(docker.argv(&args), ["x"]);
+        assert_eq!(docker.working_dir(&args), "/");
         let root = ContainerConfig { command: vec!["/".into()], ..ContainerConfig::default() };
         assert_eq!(image().argv(&root), ["app"]);
     }

@@ -1,5 +1,6 @@
 //! The image store over real folders, without a registry.
 use super::*;
+use crate::cri::ContainerConfig;
 
 const NOTHING: Bytes = Bytes::from_static(b"\0asm\x01\0\0\0");
 const OTHER: Bytes = Bytes::from_static(b"\0asm\x0d\0\x01\0");
@@ -20,7 +21,8 @@ async fn images_survive_a_restart_and_their_bytes_with_them() {
     assert_eq!(found.size, NOTHING.len() as u64);
     assert_eq!(images.status(&id.0).unwrap().id, id);
     let image = images.get(&id).unwrap();
-    assert_eq!(images.reader(&image)().unwrap(), NOTHING);
+    let program = images.program(&id, &image, &ContainerConfig::default()).await.unwrap();
+    assert_eq!(program.reader()().unwrap(), NOTHING);
     assert_eq!(image.name, "app");
 }
 

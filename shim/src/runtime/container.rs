@@ -21,8 +21,8 @@ use crate::cri::{
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
 use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function};
-use crate::guest::{Environment, Guest, Stdin, ending};
-use crate::images::StoredImage;
+use crate::guest::{Environment, Guest, Root, Stdin, ending};
+use crate::images::{Lease, StoredImage};
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
 use crate::network::{HttpListener, PodNet};
@@ -68,7 +68,7 @@ impl Container {
         id: Id,
         sandbox: &Sandbox,
         config: ContainerConfig,
-        image: &StoredImage,
+        (image, lease): (&StoredImage, Option<Lease>),
         artifact: Arc<Artifact>,
         net: PodNet,
         staging: PathBuf,
@@ -77,12 +77,13 @@ impl Container {
         let args = image.argv(&config);
         let envs = image.envs(&config, &sandbox.config.hostname);
         let working_dir = image.working_dir(&config);
+        let root = lease.map(|image| Root { image, readonly: config.readonly_rootfs });
         let (mounts, rotation) = (config.mounts.clone(), config.log_rotation);
         let (file, folder) = (log_path.clone(), staging.clone());
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || {
             let log = LogFile::open(file, rotation, runtime);
-            (log, Environment::new(args, envs, &working_dir, &mounts, &folder))
+            (log, Environment::new(args, envs, &working_dir, root, &mounts, &folder))
         });
         let (log, environment) = opening.await.expect("opening files does not panic");
         let log = log.map_err(|source| RuntimeError::Io {

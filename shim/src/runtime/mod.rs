@@ -182,6 +182,15 @@ impl Shim {
 }
 
 impl Node {
+    fn tell_compiling(&self, sandbox: &Sandbox, container: &str) {
+        drop(self.events.send(ContainerEvent {
+            container: sandbox.id.clone(),
+            sandbox: sandbox.id.clone(),
+            pod_uid: sandbox.config.metadata.uid.clone(),
+            kind: ContainerEventKind::Compiling(container.to_owned()),
+        }));
+    }
+
     fn tell(&self, container: &Container, kind: ContainerEventKind) {
         // Nobody need listen.
         drop(self.events.send(container.event(kind)));

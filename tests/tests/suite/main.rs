@@ -4,6 +4,8 @@
 mod drain;
 mod batch;
 mod durability;
+mod foreign;
+mod images;
 mod kubectl;
 mod main_job;
 mod support;

@@ -1,4 +1,5 @@
 //! What the suites of this folder share.
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -17,7 +18,12 @@ pub async fn cluster(arguments: &[&str]) -> Cluster {
 
 /// Pushes a guest of the repository and answers its reference.
 pub async fn push(cluster: &Cluster, path: &str, reference: &str) {
-    let path = file(path).display().to_string();
+    push_file(cluster, &file(path), reference).await;
+}
+
+/// Pushes a `.wasm` file from anywhere.
+pub async fn push_file(cluster: &Cluster, path: &Path, reference: &str) {
+    let path = path.display().to_string();
     cluster.podium().run(&["push", &path, reference]).await;
 }
 

@@ -152,6 +152,11 @@ impl Pods {
                 let about = inbox.read().0.object_ref(&());
                 node.recorder.warning(about, reason.as_str(), message);
             }
+            ContainerEventKind::Compiling(name) => {
+                let about = worker::within(&inbox.read().0.object_ref(&()), &name);
+                let message = format!("Compiling the image of container {name}");
+                node.recorder.normal(about, "Compiling", message);
+            }
             ContainerEventKind::Stopped => inbox.wake.notify_one(),
             // The worker does these itself, and looks afterwards.
             ContainerEventKind::Created

@@ -202,7 +202,9 @@ impl Worker {
             words.iter().flatten().map(|word| expand(word, lookup)).collect()
         };
         let attempt = self.containers.next_attempt(&container.name);
+        let security = container.security_context.as_ref();
         Ok(ContainerConfig {
+            readonly_rootfs: security.and_then(|s| s.read_only_root_filesystem) == Some(true),
             name: container.name.clone(),
             attempt,
             image,

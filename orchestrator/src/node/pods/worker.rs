@@ -568,7 +568,7 @@ pub(super) fn container_of<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Cont
 }
 
 /// A reference to a container of a Pod, as Events have it.
-fn within(pod: &ObjectReference, container: &str) -> ObjectReference {
+pub(super) fn within(pod: &ObjectReference, container: &str) -> ObjectReference {
     let field_path = Some(format!("spec.containers{{{container}}}"));
     ObjectReference { field_path, ..pod.clone() }
 }

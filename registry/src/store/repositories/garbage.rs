@@ -14,6 +14,16 @@ use super::tables::{self, LINKS, MANIFESTS, ManifestRow, REPOSITORIES};
 use crate::reference::Digest;
 use crate::store::{Blob, StoreError, blocking};
 
+/// How old content without a manifest must be before it goes: no push of artifacts of our size
+/// takes longer between its first blob and its manifest.
+const AGE: Duration = Duration::from_secs(3600);
+
+/// How often garbage is looked for that became old meanwhile.
+const EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// How long a deletion waits for others, so that a hundred are followed by one collection.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// What a collection removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -29,6 +39,24 @@ impl Repositories {
     pub async fn collect_garbage(&self, age: Duration) -> Result<Collected, StoreError> {
         let this = self.clone();
         blocking(move || this.collect(age)).await
+    }
+
+    /// Collects garbage for as long as it is polled: soon after something was deleted, and now
+    /// and then.
+    pub async fn collect_forever(&self) {
+        loop {
+            match self.collect_garbage(AGE).await {
+                Ok(Collected { blobs: 0, .. }) => {}
+                Ok(Collected { blobs, bytes }) => {
+                    tracing::info!(blobs, bytes, "registry removed garbage");
+                }
+                Err(error) => tracing::warn!(%error, "registry cannot collect garbage"),
+            }
+            tokio::select! {
+                () = self.shared.deleted.notified() => tokio::time::sleep(SETTLE).await,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
     }
 
     fn collect(&self, age: Duration) -> Result<Collected, StoreError> {

@@ -141,6 +141,7 @@ impl Repositories {
                 }
                 ManifestName::Digest(digest) => remove(transaction, &repository, &digest),
             })
+            .inspect(|removed| this.tell_deleted(*removed))
         })
         .await
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use tokio::sync::Notify;
 
 use super::{ContentStore, StoreError, blocking};
 use crate::manifest::Descriptor;
@@ -39,6 +40,8 @@ pub struct Repositories {
 struct Shared {
     content: ContentStore,
     index: Database,
+    /// Told when something was deleted, so that its content goes soon.
+    deleted: Notify,
 }
 
 /// Part of a list, and whether more follows.
@@ -67,7 +70,7 @@ impl Repositories {
             .set_cache_size(CACHE_BYTES)
             .create(dir.as_ref().join("index.redb"))
             .map_err(StoreError::index("open the tables"))?;
-        let this = Self { shared: Arc::new(Shared { content, index }) };
+        let this = Self { shared: Arc::new(Shared { content, index, deleted: Notify::new() }) };
         this.write("create the tables", |transaction| {
             tables::create(transaction).map_err(StoreError::index("create the tables"))
         })?;
@@ -131,6 +134,7 @@ impl Repositories {
                 let removed = links.remove(key).map_err(StoreError::index(DOING))?;
                 Ok(removed.is_some())
             })
+            .inspect(|removed| this.tell_deleted(*removed))
         })
         .await
     }
@@ -218,6 +222,13 @@ impl Repositories {
             Ok(Page::cut(entries, limit))
         })
         .await
+    }
+
+    /// Remembers that there may be garbage.
+    fn tell_deleted(&self, deleted: bool) {
+        if deleted {
+            self.shared.deleted.notify_one();
+        }
     }
 
     async fn read<T: Send + 'static>(

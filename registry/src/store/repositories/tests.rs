@@ -161,3 +161,40 @@ async fn content_pushed_again_while_it_is_garbage_survives() {
     repositories.collect_garbage(HOUR).await.unwrap();
     assert!(repositories.content().contains(&blob));
 }
+
+#[tokio::test]
+async fn who_heard_that_content_is_here_may_still_name_it() {
+    let (_dir, repositories) = open();
+    let blob = push_blob(&repositories, "a", "blob").await;
+    age(&repositories, &blob);
+    assert!(repositories.content().renew(&blob).await.unwrap());
+    repositories.collect_garbage(HOUR).await.unwrap();
+    assert!(repositories.has_blob(&name("a"), &blob).await.unwrap());
+    assert!(!repositories.content().renew(&Digest::of(b"never pushed")).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_a_deletion_leaves_is_collected_without_being_asked() {
+    let (_dir, repositories) = open();
+    let blob = push_blob(&repositories, "a", "blob").await;
+    let bytes = manifest(&[&blob], None);
+    let stored = repositories.put_manifest(&name("a"), &tag("v1"), None, bytes).await.unwrap();
+    age(&repositories, &blob);
+    age(&repositories, &stored.digest);
+    let collecting = repositories.clone();
+    let collecting = tokio::spawn(async move { collecting.collect_forever().await });
+    tokio::task::yield_now().await;
+    assert!(repositories.content().contains(&blob));
+
+    let digest = ManifestName::Digest(stored.digest.clone());
+    repositories.delete_manifest(&name("a"), &digest).await.unwrap();
+
+    let gone = async {
+        while repositories.content().contains(&blob) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("it is not collected");
+    assert!(!repositories.content().contains(&stored.digest));
+    collecting.abort();
+}

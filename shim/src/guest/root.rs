@@ -1,0 +1,55 @@
+//! The root file system of one container.
+//!
+//! Who may write gets a copy of the image's, which is gone with the container; who may not sees
+//! the image's own. What is mounted lies over it, as a guest takes the longest path that fits:
+//! folders get an empty place to be mounted at, so that they are listed, and files are copied in.
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cri::Mount;
+use crate::images::Lease;
+use crate::rootfs::{self, Last};
+
+/// The name of a container's copy in its staging folder; files get folders named by numbers.
+const COPY: &str = "root";
+
+/// What a container's root is made of.
+#[derive(Debug)]
+pub struct Root {
+    /// The image's root file system.
+    pub image: Lease,
+    /// Whether the container may not write.
+    pub readonly: bool,
+}
+
+impl Root {
+    /// Where the guest's `/` is on the host. Blocks.
+    pub(super) fn prepare(
+        &self,
+        folders: &[&Mount],
+        files: &[&Mount],
+        staging: &Path,
+    ) -> io::Result<PathBuf> {
+        if self.readonly && files.is_empty() {
+            return Ok(self.image.folder.clone());
+        }
+        let copy = staging.join(COPY);
+        rootfs::copy(&self.image.folder, &copy)?;
+        let place = |mount: &Mount| {
+            let place = rootfs::resolve(&copy, &mount.container_path, Last::Follow);
+            place.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+        };
+        for mount in folders {
+            fs::create_dir_all(place(mount)?)?;
+        }
+        for mount in files {
+            let place = place(mount)?;
+            if let Some(parent) = place.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::copy(&mount.host_path, place)?;
+        }
+        Ok(copy)
+    }
+}
