@@ -1,6 +1,9 @@
 //! Behaviour tests over a whole cluster: one program, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod cli_objects;
+mod cli_up;
+mod cli_watch;
 mod durability;
 mod kubectl;
 mod main_job;
