@@ -136,16 +136,83 @@ pub fn disk_size(_: &Path) -> Option<u64> {
     None
 }
 
-/// Bytes that may still be written to the file system of `path`; `None` where nobody tells.
+/// Bytes that are free for this user on the file system of `path`; `None` where nobody tells.
 #[cfg(unix)]
 pub fn disk_available(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Bytes that may still be written to the file system of `path`; `None` where nobody tells.
+/// Bytes that are free for this user on the file system of `path`; `None` where nobody tells.
 #[cfg(not(unix))]
 pub fn disk_available(_: &Path) -> Option<u64> {
+    None
+}
+
+/// Whether others than its owner may read or enter a path; `None` where there are no such bits.
+pub fn open_to_others(path: &Path) -> io::Result<Option<bool>> {
+    let metadata = fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        Ok(Some(metadata.permissions().mode() & 0o077 != 0))
+    }
+    #[cfg(not(unix))]
+    {
+        drop(metadata);
+        Ok(None)
+    }
+}
+
+/// A limit of this machine that Podium may run into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name, as the system has it.
+    pub name: &'static str,
+    /// Its value; `None` if there is no bound.
+    pub value: Option<u64>,
+}
+
+/// The limits of this machine and this process, where they can be read.
+pub fn limits() -> Vec<Limit> {
+    let mut limits = Vec::new();
+    if let Ok(text) = fs::read_to_string("/proc/sys/vm/max_map_count")
+        && let Ok(value) = text.trim().parse()
+    {
+        limits.push(Limit { name: "vm.max_map_count", value: Some(value) });
+    }
+    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    for name in ["Max address space", "Max open files"] {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        if let Some(soft) = line.and_then(|line| line.split_whitespace().next()) {
+            limits.push(Limit { name, value: soft.parse().ok() });
+        }
+    }
+    limits
+}
+
+/// The process that listens on a TCP port, for people; `None` where nobody tells.
+pub fn listener(port: u16) -> Option<String> {
+    // The sockets of this machine, by inode: state 0A is LISTEN.
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).ok());
+    let inode = tables.iter().flatten().flat_map(|table| table.lines()).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = fields.get(1)?.rsplit(':').next()?;
+        let listens = fields.get(3) == Some(&"0A") && u16::from_str_radix(local, 16) == Ok(port);
+        listens.then(|| fields.get(9).copied()).flatten().map(str::to_owned)
+    })?;
+    let wanted = format!("socket:[{inode}]");
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let holds = |file: fs::DirEntry| {
+            fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
+        };
+        if files.flatten().any(holds) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            let id = process.file_name();
+            return Some(format!("{} (process {})", name.trim(), id.to_string_lossy()));
+        }
+    }
     None
 }
 

@@ -28,6 +28,8 @@ pub fn foreign_guest(name: &str) -> Option<PathBuf> {
 pub struct Output {
     /// Whether it ended with 0.
     pub success: bool,
+    /// What it ended with; none if it was killed.
+    pub code: Option<i32>,
     /// Its output.
     pub stdout: String,
     /// Its complaints.
@@ -90,6 +92,7 @@ impl Tool {
         let output = run.await.expect("the tool runs");
         Output {
             success: output.status.success(),
+            code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }

@@ -1,14 +1,31 @@
-//! Applies manifests: what is not there is created, what is there is merged.
-use std::path::Path;
-
-use anyhow::{Context as _, Result, bail};
-use http::{Method, Request, StatusCode};
-use kube::Client;
-use kube::core::Status;
-use serde::Deserialize as _;
+//! `podium apply -f`: makes the cluster what manifests say.
+use anyhow::{Context as _, Result};
+use http::Method;
 use serde_json::Value;
 
-use crate::api::{Resource, ResourceTable};
+use super::manifests::{Document, Files};
+use super::output::Format;
+use super::session::{Body, Cluster, Query, Session};
+use super::targets::text;
+use super::{UsageError, say};
+
+/// How a server answers to a patch of a type that it does not know.
+const UNSUPPORTED: u16 = 415;
+
+/// Flags of `podium apply`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    files: Files,
+    /// Ask the server what would happen and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the objects: json, yaml, name, jsonpath=…
+    #[arg(short, long, value_name = "FORM")]
+    output: Option<Format>,
+    #[command(flatten)]
+    cluster: Cluster,
+}
 
 /// What became of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,108 +34,101 @@ pub(super) enum Outcome {
     Created,
     /// It is as the manifest says now.
     Configured,
+    /// It was.
+    Unchanged,
 }
 
-/// The objects of a YAML or JSON file of one or more documents.
-pub(super) fn read(path: &Path) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let mut objects = Vec::new();
-    for (i, document) in serde_yaml::Deserializer::from_str(&text).enumerate() {
-        let value = Value::deserialize(document)
-            .with_context(|| format!("{}, document {}", path.display(), i + 1))?;
-        match value {
-            Value::Null => {}
-            Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
-                let items = list.remove("items").unwrap_or_default();
-                objects.extend(items.as_array().cloned().unwrap_or_default());
-            }
-            object => objects.push(object),
+impl Outcome {
+    /// kubectl's word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
         }
     }
-    if objects.is_empty() {
-        bail!("{} has no objects", path.display());
+}
+
+/// An object that was applied.
+pub(super) struct Applied {
+    /// `deployment.apps/web`.
+    pub(super) name: String,
+    /// What became of it.
+    pub(super) outcome: Outcome,
+    /// As the server has it.
+    pub(super) object: Value,
+}
+
+pub(super) async fn run(args: Args) -> Result<()> {
+    if args.files.files.is_empty() {
+        return Err(UsageError("name what to apply with -f FILE, -f DIR or -f -".into()).into());
     }
-    Ok(objects)
+    let documents = args.files.read()?;
+    let session = args.cluster.open().await?;
+    let format = args.output.unwrap_or_default();
+    for document in &documents {
+        let applied = apply(&session, document, args.dry_run).await?;
+        say(&match &format {
+            Format::Table | Format::Wide => {
+                let note = if args.dry_run { " (server dry run)" } else { "" };
+                format!("{} {}{note}\n", applied.name, applied.outcome.word())
+            }
+            Format::Name => format!("{}\n", applied.name),
+            format => format.document(&applied.object)?,
+        })?;
+    }
+    Ok(())
 }
 
 /// Applies one object.
 pub(super) async fn apply(
-    client: &Client,
-    table: &ResourceTable,
-    object: &Value,
-) -> Result<Outcome> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let what = format!("{} {name:?}", object["kind"].as_str().unwrap_or("an object without kind"));
-    let row = row(table, object).with_context(|| what.clone())?;
-    let collection = collection(row, object);
-    let body = serde_json::to_vec(object)?;
-    let create = Request::builder()
-        .method(Method::POST)
-        .uri(format!("{collection}?fieldValidation=Strict"))
-        .header("content-type", "application/json")
-        .body(body.clone())?;
-    match client.request_text(create).await {
-        Ok(_) => return Ok(Outcome::Created),
-        Err(kube::Error::Api(refused)) if is_taken(&refused) => {}
-        Err(error) => return Err(error).with_context(|| format!("create {what}")),
+    session: &Session,
+    document: &Document,
+    dry_run: bool,
+) -> Result<Applied> {
+    try_apply(session, &document.object, dry_run).await.with_context(|| document.what())
+}
+
+async fn try_apply(session: &Session, object: &Value, dry_run: bool) -> Result<Applied> {
+    let served = session.resource_of(object).await?;
+    let metadata = &object["metadata"];
+    let name = text(&metadata["name"]);
+    if name.is_empty() {
+        anyhow::bail!("metadata.name: what is applied needs a name");
     }
-    let patch = Request::builder()
-        .method(Method::PATCH)
-        .uri(format!("{collection}/{name}?fieldValidation=Strict"))
-        .header("content-type", "application/merge-patch+json")
-        .body(body)?;
-    client.request_text(patch).await.with_context(|| format!("change {what}"))?;
-    Ok(Outcome::Configured)
-}
-
-fn is_taken(refused: &Status) -> bool {
-    refused.code == StatusCode::CONFLICT.as_u16() && refused.reason == "AlreadyExists"
-}
-
-fn row<'a>(table: &'a ResourceTable, object: &Value) -> Result<&'a Resource> {
-    let text = |field: &str| object[field].as_str().filter(|text| !text.is_empty());
-    let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-        bail!("it has no apiVersion and kind");
+    let namespace = metadata["namespace"].as_str().unwrap_or(&session.namespace);
+    let query = Query::default()
+        .with("fieldValidation", "Strict")
+        .with("fieldManager", "podium")
+        .with("dryRun", if dry_run { "All" } else { "" });
+    let path = served.path(Some(namespace), Some(name));
+    let before = match session.get(&path).await {
+        Ok(before) => Some(before),
+        Err(error) if error.code() == 404 => None,
+        Err(error) => return Err(error.into()),
     };
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let mut rows = table.iter().map(|row| &**row);
-    rows.find(|row| row.gvk.group == group && row.gvk.version == version && row.gvk.kind == kind)
-        .with_context(|| format!("no matches for kind {kind:?} in version {api_version:?}"))
-}
-
-fn collection(row: &Resource, object: &Value) -> String {
-    let gvk = &row.gvk;
-    let root = match &*gvk.group {
-        "" => format!("/api/{}", gvk.version),
-        group => format!("/apis/{group}/{}", gvk.version),
+    // What somebody else set is taken over: a person who applies a file means what it says.
+    let forced = query.clone().with("force", "true");
+    let patch = Body::Patch("application/apply-patch+yaml", object);
+    let applied = session.send(Method::PATCH, &forced.on(&path), patch).await;
+    let after = match (applied, &before) {
+        (Ok(after), _) => after,
+        // A server without server-side apply: fields that left the manifest stay there.
+        (Err(error), None) if error.code() == UNSUPPORTED => {
+            let collection = query.on(&served.path(Some(namespace), None));
+            session.send(Method::POST, &collection, Body::Json(object)).await?
+        }
+        (Err(error), Some(_)) if error.code() == UNSUPPORTED => {
+            let patch = Body::Patch("application/merge-patch+json", object);
+            session.send(Method::PATCH, &query.on(&path), patch).await?
+        }
+        (Err(error), _) => return Err(error.into()),
     };
-    if !row.namespaced() {
-        return format!("{root}/{}", row.plural);
-    }
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-    format!("{root}/namespaces/{namespace}/{}", row.plural)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_may_have_several_documents_and_lists() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("all.yaml");
-        std::fs::write(
-            &file,
-            "---\nkind: A\n---\n---\nkind: List\nitems: [{kind: B}, {kind: C}]\n",
-        )
-        .unwrap();
-        let kinds: Vec<_> =
-            read(&file).unwrap().into_iter().map(|object| object["kind"].clone()).collect();
-        assert_eq!(kinds, ["A", "B", "C"]);
-        std::fs::write(&file, "kind: A\n---\na: [\n").unwrap();
-        let error = format!("{:#}", read(&file).unwrap_err());
-        assert!(error.contains("all.yaml, document 2"), "{error}");
-        std::fs::write(&file, "# nothing\n").unwrap();
-        assert!(read(&file).unwrap_err().to_string().contains("has no objects"));
-    }
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let outcome = match before {
+        None => Outcome::Created,
+        Some(before) if version(&before) == version(&after) => Outcome::Unchanged,
+        Some(_) => Outcome::Configured,
+    };
+    Ok(Applied { name: served.slashed(name), outcome, object: after })
 }

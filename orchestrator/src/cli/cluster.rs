@@ -131,7 +131,7 @@ impl Sockets {
             registry: bind("the registry", "--registry-addr", config.registry_addr).await?,
             node_api: bind("the node's API", "--node-api-addr", config.node_api_addr).await?,
             proxy: proxy.await.context(
-                "stop what uses it or choose others with --gateway-addr, --gateway-tls-addr",
+                "the gateway cannot start; stop what uses its address or choose another with --gateway-addr or --gateway-tls-addr",
             )?,
         })
     }
@@ -377,11 +377,16 @@ fn reachable(listening: SocketAddr) -> (IpAddr, u16) {
 }
 
 async fn bind(what: &str, flag: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "{what} cannot listen on {address}; stop what uses it or choose another with {flag}"
-        )
-    })
+    TcpListener::bind(address).await.with_context(|| in_use(what, flag, address))
+}
+
+/// What to do about an address that cannot be listened on.
+fn in_use(what: &str, flag: &str, address: SocketAddr) -> String {
+    let holder = platform::listener(address.port()).map_or_else(
+        || "stop what uses it".to_owned(),
+        |holder| format!("it is used by {holder}: stop that"),
+    );
+    format!("{what} cannot listen on {address}; {holder} or choose another with {flag}")
 }
 
 #[cfg(test)]

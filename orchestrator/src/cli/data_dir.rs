@@ -15,7 +15,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be made, read or written.
-    #[error("cannot use the data directory: {doing} {path}")]
+    #[error("cannot use the data directory: {doing} {}", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -27,12 +27,18 @@ pub enum DataDirError {
     },
     /// Another process uses it.
     #[error(
-        "the data directory {0} is in use by another podium; stop that one or name another directory with --data-dir"
+        "the data directory {} is in use by another podium{}; stop that one or name another directory with --data-dir",
+        path.display(), numbered(.process)
     )]
-    InUse(PathBuf),
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process, where it can be told.
+        process: Option<u32>,
+    },
     /// A later version wrote it.
     #[error(
-        "the data directory {path} has format {found}, this podium knows up to {FORMAT}; use a newer podium or another --data-dir"
+        "the data directory {} has format {found}, this podium knows up to {FORMAT}; use a newer podium or another --data-dir", path.display()
     )]
     Newer {
         /// The directory.
@@ -42,12 +48,76 @@ pub enum DataDirError {
     },
     /// `format.json` is not what a podium wrote.
     #[error(
-        "{0} is damaged; restore it from a backup, or name another directory with --data-dir to begin anew"
+        "{} is damaged; restore it from a backup, or name another directory with --data-dir to begin anew", .0.display()
     )]
     Damaged(PathBuf, #[source] serde_json::Error),
     /// The operating system names no place for a user's data.
     #[error("this system names no folder for data; name one with --data-dir")]
     NoDefault,
+}
+
+/// Where the cluster of a data directory listens, or did when it ran last: `addresses.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Running {
+    /// The API server, HOST:PORT.
+    pub api: String,
+    /// The registry.
+    pub registry: String,
+    /// The ingress gateway.
+    pub gateway: String,
+    /// The same with TLS.
+    pub gateway_tls: String,
+    /// The node's API.
+    pub node_api: String,
+}
+
+impl Running {
+    /// What the directory says; none if no cluster has run there.
+    pub fn read(root: &Path) -> Result<Option<Self>, DataDirError> {
+        let path = root.join("addresses.json");
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|source| DataDirError::Damaged(path, source)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(DataDirError::Io { doing: "read", path, source }),
+        }
+    }
+}
+
+/// Who uses a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A running podium, with its process id where that can be read.
+    Process(Option<u32>),
+}
+
+/// Who holds the lock of a data directory.
+pub fn holder(root: &Path) -> io::Result<Holder> {
+    let path = root.join("lock");
+    let lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        // Where locks are mandatory it cannot be read.
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(process(&path))),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The process id that the holder of a lock wrote into it.
+fn process(lock: &Path) -> Option<u32> {
+    fs::read_to_string(lock).ok()?.trim().parse().ok()
+}
+
+fn numbered(process: &Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,25 +156,39 @@ impl DataDir {
             .map_err(io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(root)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(DataDirError::InUse { process: process(&path), path: root });
+            }
             Err(TryLockError::Error(source)) => return Err(io("lock", &path)(source)),
         }
+        let number = format!("{}\n", std::process::id());
+        lock.set_len(0)
+            .and_then(|()| io::Write::write_all(&mut &lock, number.as_bytes()))
+            .map_err(io("write", &path))?;
+        if !Self::check_format(&root)? {
+            let path = root.join("format.json");
+            write_atomic(&path, format!("{{\"version\":{FORMAT}}}\n").as_bytes())
+                .map_err(io("write", &path))?;
+        }
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Refuses a directory of another layout; whether it says which it has.
+    pub fn check_format(root: &Path) -> Result<bool, DataDirError> {
         let path = root.join("format.json");
         match fs::read(&path) {
             Ok(text) => {
                 let format: Format = serde_json::from_slice(&text)
-                    .map_err(|source| DataDirError::Damaged(path.clone(), source))?;
+                    .map_err(|source| DataDirError::Damaged(path, source))?;
                 if format.version > FORMAT {
-                    return Err(DataDirError::Newer { path: root, found: format.version });
+                    let path = root.to_path_buf();
+                    return Err(DataDirError::Newer { path, found: format.version });
                 }
+                Ok(true)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_atomic(&path, format!("{{\"version\":{FORMAT}}}\n").as_bytes())
-                    .map_err(io("write", &path))?;
-            }
-            Err(source) => return Err(io("read", &path)(source)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(DataDirError::Io { doing: "read", path, source }),
         }
-        Ok(Self { root, _lock: lock })
     }
 
     /// The directory itself.
@@ -168,8 +252,14 @@ mod tests {
         let root = temporary.path().join("new/one");
         let first = DataDir::open(&root).unwrap();
         let refused = DataDir::open(&root).unwrap_err();
-        assert!(matches!(refused, DataDirError::InUse(_)), "{refused}");
+        let process = Some(std::process::id());
+        assert!(
+            matches!(refused, DataDirError::InUse { process: p, .. } if p == process),
+            "{refused}"
+        );
+        assert_eq!(holder(&root).unwrap(), Holder::Process(process));
         drop(first);
+        assert_eq!(holder(&root).unwrap(), Holder::Nobody);
         DataDir::open(&root).unwrap();
     }
 

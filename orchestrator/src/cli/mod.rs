@@ -11,14 +11,36 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 mod apply;
+mod artifact;
 pub mod cluster;
 mod completion;
 pub mod data_dir;
+mod delete;
+mod describe;
+mod doctor;
+mod duration;
+mod events;
+mod generate;
+mod get;
 pub mod kubeconfig;
 mod listeners;
+mod logs;
+mod manifests;
+mod output;
+mod port;
 mod push;
+mod rollout;
+mod run;
+mod scale;
+mod session;
+mod set;
+mod targets;
+mod top;
+mod trouble;
 mod up;
 mod version;
+mod wait;
+mod workload;
 
 /// The command line or the configuration makes no sense.
 const EX_USAGE: u8 = 64;
@@ -37,6 +59,34 @@ enum Command {
     Up(up::Args),
     /// Push a .wasm file to a registry as an OCI artifact.
     Push(push::Args),
+    /// Run an image or a .wasm file without a manifest.
+    Run(Box<run::Args>),
+    /// Make the cluster what manifests say.
+    Apply(apply::Args),
+    /// Print objects: tables, JSON, YAML; `-w` goes on.
+    Get(get::Args),
+    /// Tell everything about an object, with what happened to it.
+    Describe(describe::Args),
+    /// Print what containers wrote.
+    Logs(logs::Args),
+    /// Print what happened in the cluster.
+    Events(events::Args),
+    /// Say how many replicas there shall be.
+    Scale(scale::Args),
+    /// See, pause, undo or repeat the rollout of a Deployment.
+    Rollout(rollout::Args),
+    /// Change images, variables or resources of containers.
+    Set(set::Args),
+    /// Delete objects.
+    Delete(Box<delete::Args>),
+    /// Wait until objects are as they shall be.
+    Wait(wait::Args),
+    /// Print what Pods and nodes use.
+    Top(top::Args),
+    /// Print where the cluster and its Services are reached.
+    Port(port::Args),
+    /// Find what is wrong with an installation, and what to do about it.
+    Doctor(doctor::Args),
     /// Print, merge or make credentials for a cluster.
     Kubeconfig(kubeconfig::Args),
     /// Print what this binary is.
@@ -57,6 +107,11 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line whose first word is the program's name.
 pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    match completion::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    }
     let podium = match Podium::try_parse_from(words) {
         Ok(podium) => podium,
         Err(error) => {
@@ -69,29 +124,48 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     };
     init_tracing();
     match run(podium.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            let usage = error.downcast_ref::<UsageError>().is_some();
+            let usage = error.chain().any(|cause| cause.is::<UsageError>());
             ExitCode::from(if usage { EX_USAGE } else { 1 })
         }
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
+            Command::Run(args) => return run::run(*args).await,
+            Command::Doctor(args) => return doctor::run(args).await,
             Command::Up(args) => up::run(args).await,
             Command::Push(args) => push::run(args).await,
+            Command::Apply(args) => apply::run(args).await,
+            Command::Get(args) => get::run(args).await,
+            Command::Describe(args) => describe::run(args).await,
+            Command::Logs(args) => logs::run(args).await,
+            Command::Events(args) => events::run(args).await,
+            Command::Scale(args) => scale::run(args).await,
+            Command::Rollout(args) => rollout::run(args).await,
+            Command::Set(args) => set::run(args).await,
+            Command::Delete(args) => delete::run(*args).await,
+            Command::Wait(args) => wait::run(args).await,
+            Command::Top(args) => top::run(args).await,
+            Command::Port(args) => port::run(args).await,
             Command::Kubeconfig(args) => kubeconfig::run(args),
             Command::Version(args) => version::run(&args),
             Command::Completion(args) => completion::run(&args),
         }
-    })
+        .map(|()| ExitCode::SUCCESS)
+    });
+    // What still reads a terminal or a log must not hold the process.
+    runtime.shutdown_background();
+    done
 }
 
 /// Logs go to stderr; `PODIUM_LOG` chooses what, in the words of tracing's filters.
@@ -100,12 +174,22 @@ fn init_tracing() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
-/// Writes to stdout; a reader that went away is no failure.
+/// Nobody reads what is written any more: no failure, and nothing left to do.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of stdout went away")]
+struct ReaderGone;
+
+/// Writes to stdout.
 fn say(text: &str) -> anyhow::Result<()> {
+    say_bytes(text.as_bytes())
+}
+
+/// Writes to stdout what may be no text.
+fn say_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         other => other.context("write to stdout"),
     }
 }
@@ -119,6 +203,42 @@ fn progress(text: &str) {
 /// Prints the whole chain of an error.
 #[expect(clippy::print_stderr, reason = "this is where a command says that it failed")]
 fn complain(error: &anyhow::Error) {
-    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("error: {}", chain.join(": "));
+    let label = output::paint_errors().text(output::Tone::Bad, "error:");
+    eprintln!("{label} {}", chain(error));
+}
+
+/// An error and its causes in one line.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let said = match cause.downcast_ref::<kube::Error>() {
+            Some(error) => crate::client::refusal(error),
+            None => cause.to_string(),
+        };
+        // Some libraries print their source in their own text too.
+        if text.is_empty() {
+            text = said;
+        } else if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Podium::command().debug_assert();
+    }
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        let error = anyhow::anyhow!("no such file").context("read a.yaml: no such file");
+        assert_eq!(chain(&error.context("apply")), "apply: read a.yaml: no such file");
+    }
 }

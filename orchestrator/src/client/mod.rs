@@ -5,10 +5,12 @@
 //! room alone, so that each of them can move to another machine unchanged.
 
 mod connect;
+pub mod discovery;
 pub mod events;
 pub mod informer;
 
 pub use connect::{ConnectError, from_kubeconfig, in_process};
+pub use discovery::{Catalog, Served};
 pub use events::{EventRecorder, EventWriter};
 pub use informer::{Change, Changes, Index, Informer, Informers, Metadata};
 

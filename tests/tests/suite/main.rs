@@ -3,6 +3,9 @@
 
 mod drain;
 mod batch;
+mod cli_objects;
+mod cli_up;
+mod cli_watch;
 mod durability;
 mod foreign;
 mod images;

@@ -1,0 +1,185 @@
+//! `podium port`: where the cluster on this machine listens, and how its Services are reached.
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::data_dir::{DataDir, Holder, Running, holder};
+use super::output::Format;
+use super::output::table::Grid;
+use super::session::{Cluster, Session};
+use super::targets::{self, Selection, Target, text};
+use super::{completion, say};
+
+/// Flags of `podium port`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this: api, registry, gateway, gateway-tls, node, or the name of a Service.
+    #[arg(add = completion::names_of("services"))]
+    name: Option<String>,
+    /// json, yaml, name or jsonpath=…
+    #[arg(short, long, value_name = "FORM")]
+    output: Option<Format>,
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+pub(super) async fn run(args: Args) -> Result<()> {
+    let data_dir = args.cluster.data_dir.clone().map_or_else(DataDir::default_path, Ok)?;
+    let shown = data_dir.display();
+    let Some(running) = Running::read(&data_dir)? else {
+        bail!("no cluster has run in {shown}; start one with `podium up`");
+    };
+    if holder(&data_dir)? == Holder::Nobody {
+        bail!("the cluster in {shown} does not run; start it with `podium up --data-dir {shown}`");
+    }
+    let parts = [
+        ("api", format!("https://{}", running.api)),
+        ("registry", running.registry.clone()),
+        ("gateway", format!("http://{}", running.gateway)),
+        ("gateway-tls", format!("https://{}", running.gateway_tls)),
+        ("node", format!("https://{}", running.node_api)),
+    ];
+    let part = parts.iter().find(|(name, _)| Some(*name) == args.name.as_deref());
+    if let Some((_, address)) = part {
+        return say(&format!("{address}\n"));
+    }
+    let cluster = Cluster { data_dir: Some(data_dir.clone()), ..args.cluster.clone() };
+    let session = cluster.open().await?;
+    let services = services(&args, &session, &running).await?;
+    if let Some(format) = args.output.as_ref().filter(|format| format.wants_objects()) {
+        let addresses: serde_json::Map<String, Value> =
+            parts.iter().map(|(name, address)| ((*name).to_owned(), json!(address))).collect();
+        let all = json!({"cluster": addresses, "services": services});
+        return say(&match format {
+            Format::Name => parts.map(|(name, _)| format!("{name}\n")).concat(),
+            format => format.document(&all)?,
+        });
+    }
+    let mut out = String::new();
+    if args.name.is_none() {
+        let mut grid = Grid::new(["PART", "ADDRESS"]);
+        for (name, address) in parts {
+            grid.row([name.to_owned(), address]);
+        }
+        out = grid.render(0);
+        if !services.is_empty() {
+            out.push('\n');
+        }
+    }
+    if !services.is_empty() {
+        let mut grid = Grid::new(["NAMESPACE", "SERVICE", "FROM HERE", "FROM PODS"]);
+        for service in &services {
+            let from_here: Vec<&str> =
+                service["fromHere"].as_array().into_iter().flatten().map(text).collect();
+            let from_here =
+                if from_here.is_empty() { "<none>".into() } else { from_here.join(", ") };
+            grid.row([
+                text(&service["namespace"]),
+                text(&service["name"]),
+                &from_here,
+                text(&service["fromPods"]),
+            ]);
+        }
+        out.push_str(&grid.render(0));
+    }
+    say(&out)
+}
+
+/// The Services that are asked for, with their addresses.
+async fn services(args: &Args, session: &Session, running: &Running) -> Result<Vec<Value>> {
+    let served = session.catalog().await?.find("services")?;
+    // Without a name or a namespace it is a survey.
+    let survey = args.name.is_none() && args.cluster.namespace.is_none();
+    let selection = Selection {
+        all_namespaces: survey || args.selection.all_namespaces,
+        ..args.selection.clone()
+    };
+    let target = match &args.name {
+        Some(name) => Target::One(served, name.clone()),
+        None => Target::All(served),
+    };
+    let services = targets::objects(session, &[target], &selection).await?;
+    let ingresses = session.catalog().await?.find("ingresses.networking.k8s.io")?;
+    let ingresses = session.get(&ingresses.path(None, None)).await?;
+    let ingresses = ingresses["items"].as_array().cloned().unwrap_or_default();
+    let wanted = |service: &&Value| {
+        let selector = &service["spec"]["selector"];
+        args.name.is_some() || selector.as_object().is_some_and(|selector| !selector.is_empty())
+    };
+    let services: Vec<Value> = services.into_iter().map(|(_, service)| service).collect();
+    Ok(services
+        .iter()
+        .filter(wanted)
+        .map(|service| addresses(service, &ingresses, running))
+        .collect())
+}
+
+/// How a Service is reached: through the gateway and node ports, and from within.
+fn addresses(service: &Value, ingresses: &[Value], running: &Running) -> Value {
+    let metadata = &service["metadata"];
+    let (name, namespace) = (text(&metadata["name"]), text(&metadata["namespace"]));
+    let gateway = running.gateway.rsplit(':').next().unwrap_or_default();
+    let mut from_here = Vec::new();
+    let ports: Vec<&Value> = service["spec"]["ports"].as_array().into_iter().flatten().collect();
+    let is_tcp =
+        |port: &&&Value| port["protocol"].as_str().is_none_or(|protocol| protocol == "TCP");
+    let first = ports.iter().find(is_tcp);
+    if first.is_some() && text(&service["spec"]["clusterIP"]) != "None" {
+        let host =
+            if namespace == "default" { name.to_owned() } else { format!("{name}.{namespace}") };
+        from_here.push(format!("http://{host}.localhost:{gateway}/"));
+    }
+    for ingress in ingresses.iter().filter(|i| i["metadata"]["namespace"] == metadata["namespace"])
+    {
+        for rule in ingress["spec"]["rules"].as_array().into_iter().flatten() {
+            for path in rule["http"]["paths"].as_array().into_iter().flatten() {
+                if text(&path["backend"]["service"]["name"]) == name {
+                    let host = rule["host"].as_str().unwrap_or("localhost");
+                    let path = path["path"].as_str().unwrap_or("/");
+                    from_here.push(format!("http://{host}:{gateway}{path}"));
+                }
+            }
+        }
+    }
+    let node = running.gateway.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
+    for port in &ports {
+        if let Some(number) = port["nodePort"].as_u64() {
+            from_here.push(format!("{node}:{number}"));
+        }
+    }
+    let port = first.and_then(|port| port["port"].as_u64());
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let from_pods = format!("{name}.{namespace}{port}");
+    json!({"namespace": namespace, "name": name, "fromHere": from_here, "fromPods": from_pods})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_reached_by_its_name_its_ingresses_and_its_node_port() {
+        let running = Running {
+            api: "127.0.0.1:1".into(),
+            registry: "127.0.0.1:2".into(),
+            gateway: "127.0.0.1:8080".into(),
+            gateway_tls: "127.0.0.1:8443".into(),
+            node_api: "127.0.0.1:4".into(),
+        };
+        let service = json!({"metadata": {"name": "web", "namespace": "team"},
+            "spec": {"ports": [{"port": 80, "nodePort": 30080}]}});
+        let ingress = json!({"metadata": {"namespace": "team"}, "spec": {"rules": [
+            {"host": "web.example", "http": {"paths": [
+                {"path": "/a", "backend": {"service": {"name": "web"}}},
+                {"path": "/b", "backend": {"service": {"name": "other"}}}]}}]}});
+        let found = addresses(&service, &[ingress], &running);
+        let expected = json!([
+            "http://web.team.localhost:8080/",
+            "http://web.example:8080/a",
+            "127.0.0.1:30080"
+        ]);
+        assert_eq!(found["fromHere"], expected);
+        assert_eq!(found["fromPods"], "web.team:80");
+    }
+}

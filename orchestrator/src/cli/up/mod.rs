@@ -1,0 +1,157 @@
+//! `podium up [FILE]`: a cluster in one process, until Ctrl-C.
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::cluster::{Addresses, Cluster, Config};
+use super::data_dir::DataDir;
+use super::manifests::Files;
+use super::{UsageError, progress, say};
+use crate::scheduler;
+
+mod deploy;
+mod desired;
+mod watch;
+
+use deploy::Deployer;
+use desired::Desired;
+
+/// Flags of `podium up`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A .wasm file to deploy; its name without `.wasm` becomes the name of the Deployment.
+    file: Option<PathBuf>,
+    /// Manifests to apply once the cluster is ready; .wasm files beside them are pushed.
+    #[command(flatten)]
+    manifests: Files,
+    /// Go on and redeploy what changes on disk.
+    #[arg(short, long)]
+    watch: bool,
+    /// The directory that holds all state.
+    #[arg(long, env = "PODIUM_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the API server listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6443")]
+    api_addr: String,
+    /// Where the registry listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5001")]
+    registry_addr: String,
+    /// Where the gateway listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    gateway_addr: String,
+    /// Where the gateway listens with TLS.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
+    gateway_tls_addr: String,
+    /// Where the node's API listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10250")]
+    node_api_addr: String,
+    /// Which nodes Pods go to: the emptiest (LeastAllocated) or the fullest (MostAllocated).
+    #[arg(
+        long,
+        env = "PODIUM_SCORING_STRATEGY",
+        value_name = "STRATEGY",
+        default_value = "LeastAllocated"
+    )]
+    scoring_strategy: String,
+    /// Wait until every Deployment that was applied is available.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Runs until the process is told to stop.
+pub(super) async fn run(args: Args) -> Result<()> {
+    let strategy = args.scoring_strategy.parse::<scheduler::Strategy>();
+    let strategy = strategy.map_err(|why| UsageError(format!("--scoring-strategy: {why}")))?;
+    let config = Config {
+        data_dir: args.data_dir.clone().map_or_else(DataDir::default_path, Ok)?,
+        api_addr: address("--api-addr", &args.api_addr).await?,
+        registry_addr: address("--registry-addr", &args.registry_addr).await?,
+        gateway_addr: address("--gateway-addr", &args.gateway_addr).await?,
+        gateway_tls_addr: address("--gateway-tls-addr", &args.gateway_tls_addr).await?,
+        node_api_addr: address("--node-api-addr", &args.node_api_addr).await?,
+        scheduler: scheduler::Config { strategy },
+    };
+    if !config.registry_addr.ip().is_loopback() {
+        let why = "the registry speaks plain HTTP and so listens on loopback only";
+        return Err(UsageError(format!("--registry-addr {}: {why}", args.registry_addr)).into());
+    }
+    if args.watch && args.file.is_none() && args.manifests.files.is_empty() {
+        let why = "--watch looks at files: name a .wasm file, or manifests with -f";
+        return Err(UsageError(why.into()).into());
+    }
+    if args.watch && args.manifests.files.iter().any(|path| path == Path::new("-")) {
+        return Err(UsageError("--watch cannot look at stdin: name files with -f".into()).into());
+    }
+    // What cannot be deployed is told before anything is started.
+    let desired = Desired::read(args.file.as_deref(), &args.manifests)?;
+    let mut cluster = Cluster::start(config).await?;
+    // A signal that comes from now on stops the cluster in order.
+    let deployer = Deployer::new(&cluster, args.watch.then(|| sources(&args)));
+    let (addresses, kubeconfig) = (cluster.addresses().clone(), cluster.kubeconfig());
+    let outcome = tokio::select! {
+        served = serve(&args, &addresses, &kubeconfig, deployer, desired) => served,
+        stopped = stop_signal() => stopped,
+        ended = cluster.ended() => ended,
+    };
+    progress("stopping");
+    cluster.stop().await;
+    outcome
+}
+
+/// Deploys what is wanted, says where things are, and watches or waits for ever.
+async fn serve(
+    args: &Args,
+    addresses: &Addresses,
+    kubeconfig: &Path,
+    mut deployer: Deployer,
+    desired: Desired,
+) -> Result<()> {
+    deployer.first(&desired, args.wait).await?;
+    say(&format!(
+        "kubeconfig  {}\nAPI server  https://{}\nregistry    {}\n\
+         gateway     http://{} https://{}\n",
+        kubeconfig.display(),
+        addresses.api,
+        addresses.registry,
+        addresses.gateway,
+        addresses.gateway_tls,
+    ))?;
+    if let Some(name) = desired.function() {
+        say(&format!("\nhttp://{name}.localhost:{}/\n", addresses.gateway.port()))?;
+    }
+    if args.watch {
+        return watch::run(args.file.as_deref(), &args.manifests, deployer, desired).await;
+    }
+    std::future::pending().await
+}
+
+/// What tells the objects of these files from those of others.
+fn sources(args: &Args) -> Vec<PathBuf> {
+    args.file.iter().chain(&args.manifests.files).cloned().collect()
+}
+
+async fn address(flag: &str, text: &str) -> Result<SocketAddr> {
+    let mistake = |why: String| {
+        UsageError(format!("{flag} {text:?}: {why}; say HOST:PORT, such as 127.0.0.1:0"))
+    };
+    let mut found =
+        tokio::net::lookup_host(text).await.map_err(|error| mistake(error.to_string()))?;
+    Ok(found.next().ok_or_else(|| mistake("no such host".into()))?)
+}
+
+/// Ctrl-C, or the signal with which services are stopped.
+async fn stop_signal() -> Result<()> {
+    crate::platform::stop_signal().await.context("listen for signals")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_none_names_its_flag() {
+        let error = address("--api-addr", "nonsense").await.unwrap_err().to_string();
+        assert!(error.starts_with("--api-addr \"nonsense\""), "{error}");
+    }
+}
