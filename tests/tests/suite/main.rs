@@ -4,5 +4,9 @@
 mod durability;
 mod kubectl;
 mod main_job;
+mod pods;
+mod pods_limits;
+mod pods_probes;
+mod pods_volumes;
 mod support;
 mod traffic;
