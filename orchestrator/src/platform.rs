@@ -123,6 +123,30 @@ pub fn total_memory() -> Option<u64> {
     }
 }
 
+/// Bytes of memory that this machine, or its cgroup, has left; `None` where nobody tells.
+pub fn available_memory() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let machine = line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10;
+        let of_group = |name: &str| {
+            let text = fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?;
+            text.trim().parse::<u64>().ok()
+        };
+        let limit = of_group("memory.max").zip(of_group("memory.current"));
+        // What the group holds as cache is given back when somebody needs it.
+        let cache = fs::read_to_string("/sys/fs/cgroup/memory.stat").ok().and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+            line.trim().parse::<u64>().ok()
+        });
+        let group = limit.map(|(all, used)| all.saturating_sub(used) + cache.unwrap_or(0));
+        Some(group.map_or(machine, |group| group.min(machine)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Bytes of the file system that `path` lies on; `None` where nobody tells.
 #[cfg(unix)]
 pub fn disk_size(path: &Path) -> Option<u64> {

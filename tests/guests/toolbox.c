@@ -1,7 +1,7 @@
 // A program for tests: the first argument says what it does.
-//  log N MS | burn sha|mat|sieve N | loop | hog MB | trap | exit N | write PATH TEXT | cat PATH | sleep MS | env
-//  echo-server IP PORT | echo-client HOST PORT MSG | rtt IP PORT N SIZE | flood IP PORT MB | sink IP PORT | resolve
-//  NAME
+//  log N MS | burn sha|mat|sieve N | loop | hog MB MS | trap | exit N | write PATH TEXT [EXIT] | cat PATH | sleep MS
+//  env | echo-server IP PORT | echo-client HOST PORT MSG | rtt IP PORT N SIZE | flood IP PORT MB | sink IP PORT
+//  resolve NAME | fill PATH MB MS | follow PATH | grpc-health IP PORT STATE
 #include "../../examples/sdk/program.h"
 #include "burn.h"
 typedef program_string_t S;
@@ -267,7 +267,8 @@ static int openf(S path, int w, wasi_filesystem_types_own_descriptor_t *d) {
       S rel = {path.ptr + k, path.len - k};
       wasi_filesystem_types_error_code_t e;
       if (wasi_filesystem_types_method_descriptor_open_at(
-              wasi_filesystem_types_borrow_descriptor(l.ptr[i].f0), 0, &rel,
+              wasi_filesystem_types_borrow_descriptor(l.ptr[i].f0),
+              WASI_FILESYSTEM_TYPES_PATH_FLAGS_SYMLINK_FOLLOW, &rel,
               w ? (WASI_FILESYSTEM_TYPES_OPEN_FLAGS_CREATE | WASI_FILESYSTEM_TYPES_OPEN_FLAGS_TRUNCATE) : 0,
               w ? WASI_FILESYSTEM_TYPES_DESCRIPTOR_FLAGS_WRITE : WASI_FILESYSTEM_TYPES_DESCRIPTOR_FLAGS_READ, d, &e))
         return 1;
@@ -275,6 +276,65 @@ static int openf(S path, int w, wasi_filesystem_types_own_descriptor_t *d) {
     }
   }
   return fail("no preopen for path", (int)l.len);
+}
+static int readf(S path, program_list_u8_t *l) {
+  wasi_filesystem_types_own_descriptor_t d;
+  if (!openf(path, 0, &d)) return 0;
+  program_tuple2_list_u8_bool_t r;
+  wasi_filesystem_types_error_code_t e;
+  int ok = wasi_filesystem_types_method_descriptor_read(wasi_filesystem_types_borrow_descriptor(d), 65536, 0, &r, &e);
+  wasi_filesystem_types_descriptor_drop_own(d);
+  if (!ok) return fail("read", e);
+  *l = r.f0;
+  return 1;
+}
+// prints a file whenever it has changed
+static int follow(S path) {
+  program_list_u8_t last = {0, 0};
+  for (;;) {
+    program_list_u8_t now;
+    if (!readf(path, &now)) return 0;
+    if (now.len != last.len || memcmp(now.ptr, last.ptr, now.len)) {
+      out(now.ptr, now.len);
+      outs("\n");
+    }
+    if (last.len) free(last.ptr);
+    last = now;
+    msleep(20);
+  }
+}
+// the answer to a gRPC health check, as HTTP/2 frames for the connection's first stream
+static int grpc_health(S ip, uint16_t port, uint8_t state) {
+  static uint8_t answer[] =
+      "\0\0\0\4\0\0\0\0\0"                                     // SETTINGS
+      "\0\0\0\4\1\0\0\0\0"                                     // SETTINGS, acknowledged
+      "\0\0\x14\1\4\0\0\0\1\x88\x0f\x10\x10" "application/grpc"  // HEADERS: 200, content-type
+      "\0\0\7\0\0\0\0\0\1\0\0\0\0\2\x08\1"                    // DATA: the status
+      "\0\0\x0f\1\5\0\0\0\1\0\x0b" "grpc-status" "\1" "0";      // HEADERS: trailers
+  answer[18 + 29 + 15] = state;
+  wasi_sockets_tcp_own_tcp_socket_t ls;
+  if (!listen_(ip, port, &ls)) return 0;
+  for (;;) {
+    Conn c;
+    if (!accept_(ls, &c)) return 0;
+    static uint8_t got[4096];
+    size_t n = 0, at = 24, asked = 0;
+    program_list_u8_t l;
+    while (rd(&c, sizeof got - n, &l)) {
+      memcpy(got + n, l.ptr, l.len);
+      n += l.len;
+      if (l.len) free(l.ptr);
+      while (at + 9 <= n) {
+        size_t length = got[at] << 16 | got[at + 1] << 8 | got[at + 2];
+        if (at + 9 + length > n) break;
+        asked |= got[at + 3] <= 1 && got[at + 4] & 1;
+        at += 9 + length;
+      }
+      if (asked == 1 && ++asked) wr(wasi_io_streams_borrow_output_stream(c.o), answer, sizeof answer - 1);
+      if (n == sizeof got) break;
+    }
+    closec(&c);
+  }
 }
 int run(void) {
   program_list_string_t av;
@@ -357,18 +417,33 @@ int run(void) {
     if (!wasi_filesystem_types_method_descriptor_write(wasi_filesystem_types_borrow_descriptor(d), &c, 0, &w, &e))
       return fail("write", e), 1;
     outs("wrote\n");
+    if (n > 3) wasi_cli_exit_exit_with_code((uint8_t)num(a[3]));
+    return 0;
+  }
+  if (is(m, "fill")) {
+    wasi_filesystem_types_own_descriptor_t d;
+    if (!openf(a[1], 1, &d)) return 1;
+    static uint8_t block[65536];
+    for (uint64_t i = 0; i < num(a[2]) * 16ull; i++) {
+      wasi_filesystem_types_filesize_t w;
+      wasi_filesystem_types_error_code_t e;
+      program_list_u8_t c = {block, sizeof block};
+      if (!wasi_filesystem_types_method_descriptor_write(wasi_filesystem_types_borrow_descriptor(d), &c,
+                                                         i * sizeof block, &w, &e))
+        return fail("write", e), 1;
+    }
+    outs("filled\n");
+    if (n > 3) msleep(num(a[3]));
     return 0;
   }
   if (is(m, "cat")) {
-    wasi_filesystem_types_own_descriptor_t d;
-    if (!openf(a[1], 0, &d)) return 1;
-    program_tuple2_list_u8_bool_t r;
-    wasi_filesystem_types_error_code_t e;
-    if (!wasi_filesystem_types_method_descriptor_read(wasi_filesystem_types_borrow_descriptor(d), 65536, 0, &r, &e))
-      return fail("read", e), 1;
-    out(r.f0.ptr, r.f0.len);
+    program_list_u8_t l;
+    if (!readf(a[1], &l)) return 1;
+    out(l.ptr, l.len);
     return 0;
   }
+  if (is(m, "follow")) return !follow(a[1]);
+  if (is(m, "grpc-health")) return !grpc_health(a[1], num(a[2]), num(a[3]));
   if (is(m, "echo-server")) return !echo_server(a[1], num(a[2]), 1);
   if (is(m, "sink")) return !echo_server(a[1], num(a[2]), 0);
   if (is(m, "echo-client")) {

@@ -50,6 +50,10 @@ pub struct Config {
     pub node_api_addr: SocketAddr,
     /// How Pods are placed.
     pub scheduler: scheduler::Config,
+    /// Folders of the machine that Pods may mount.
+    pub host_paths: Vec<PathBuf>,
+    /// Bytes of memory that the node offers, if not all that the machine has.
+    pub node_memory: Option<u64>,
 }
 
 /// Where a running cluster listens.
@@ -235,7 +239,7 @@ impl Cluster {
         );
 
         let mut node = Layer::new();
-        let node_config = node_config(&data_dir, addresses.node_api.port());
+        let node_config = node_config(&data_dir, addresses.node_api.port(), &config);
         let name = node_config.node_name.clone();
         let agent = NodeAgent::new(
             node_config,
@@ -336,15 +340,19 @@ fn write(path: &Path, how: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<
     how(path).with_context(|| format!("write {}", path.display()))
 }
 
-fn node_config(data_dir: &DataDir, api_port: u16) -> node::Config {
+fn node_config(data_dir: &DataDir, api_port: u16, config: &Config) -> node::Config {
+    let machine = Capacity::of_machine(&data_dir.node());
+    let memory = config.node_memory.map_or(machine.memory, |wanted| wanted.min(machine.memory));
     node::Config {
         node_name: node_name(),
-        capacity: Capacity::of_machine(&data_dir.node()),
+        capacity: Capacity { memory, ..machine },
         data_dir: data_dir.node(),
         host_ip: Ipv4Addr::LOCALHOST.into(),
         api_port,
         labels: BTreeMap::new(),
         cluster_domain: CLUSTER_DOMAIN.into(),
+        host_paths: config.host_paths.clone(),
+        eviction_memory: node::EVICTION_MEMORY,
     }
 }
 
@@ -445,6 +453,8 @@ mod tests {
             gateway_addr: any,
             gateway_tls_addr: any,
             node_api_addr: any,
+            host_paths: Vec::new(),
+            node_memory: None,
         })
         .await
         .unwrap();

@@ -45,6 +45,26 @@ impl Reservations {
         Ok(())
     }
 
+    /// Holds what a Pod asks for instead of what it held, or says why it cannot:
+    /// `Infeasible` for ever, `Deferred` until others go.
+    pub fn resize(&mut self, uid: &str, spec: &PodSpec) -> Result<(), Rejection> {
+        let wanted =
+            resources::requested(spec).map_err(|error| ("Infeasible", error.to_string()))?;
+        let held = self.held.get(uid).copied().unwrap_or_default();
+        let used = Amount { cpu: self.sum.cpu - held.cpu, memory: self.sum.memory - held.memory };
+        let all = self.capacity;
+        for (what, wanted, used, all) in [
+            ("cpu", wanted.cpu, used.cpu, all.cpu),
+            ("memory", wanted.memory, used.memory, all.memory),
+        ] {
+            let reason = if wanted > all { "Infeasible" } else { "Deferred" };
+            self.check(what, wanted, used, all, reason)?;
+        }
+        self.sum = Amount { cpu: used.cpu + wanted.cpu, memory: used.memory + wanted.memory };
+        self.held.insert(uid.to_owned(), wanted);
+        Ok(())
+    }
+
     /// Gives back what a Pod held.
     pub fn release(&mut self, uid: &str) {
         if let Some(amount) = self.held.remove(uid) {
@@ -107,6 +127,19 @@ mod tests {
             node.reserve(uid, &spec("0")).unwrap();
         }
         assert_eq!(node.reserve("d", &spec("0")).unwrap_err().0, "OutOfpods");
+    }
+
+    #[test]
+    fn a_pod_that_is_resized_holds_its_new_size_or_keeps_the_old() {
+        let mut node = node();
+        node.reserve("a", &spec("500m")).unwrap();
+        node.reserve("b", &spec("300m")).unwrap();
+        assert_eq!(node.resize("a", &spec("800m")).unwrap_err().0, "Deferred");
+        assert_eq!(node.resize("a", &spec("2")).unwrap_err().0, "Infeasible");
+        node.resize("a", &spec("700m")).unwrap();
+        assert_eq!(node.resize("b", &spec("400m")).unwrap_err().0, "Deferred");
+        node.resize("a", &spec("100m")).unwrap();
+        node.resize("b", &spec("900m")).unwrap();
     }
 
     #[test]

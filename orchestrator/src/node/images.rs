@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use shim::cri::{ImageRef, Runtime, RuntimeError};
+use shim::cri::{AuthConfig, ImageRef, Runtime, RuntimeError};
 use tokio::sync::Semaphore;
 
 /// Images pulled at once: enough for a fast registry, few enough for memory.
@@ -75,10 +75,13 @@ pub(super) fn reason(error: &RuntimeError) -> &'static str {
 
 type Pull = Shared<BoxFuture<'static, Result<ImageRef, Arc<RuntimeError>>>>;
 
+/// An image and the user and password it is pulled with: what one may see another may not.
+type Key = (String, Option<(String, String)>);
+
 /// The images of the node.
 pub(super) struct Images {
     runtime: Arc<dyn Runtime>,
-    pulls: Mutex<HashMap<String, Pull>>,
+    pulls: Mutex<HashMap<Key, Pull>>,
     permits: Arc<Semaphore>,
 }
 
@@ -98,25 +101,57 @@ impl Images {
         self.runtime.image_status(&image.0).map_or(0, |image| image.size)
     }
 
-    /// Pulls an image, or waits for the pull that is under way.
-    pub async fn pull(&self, name: &str) -> Result<ImageRef, Arc<RuntimeError>> {
+    /// Pulls an image, or waits for the pull that is under way. Credentials are tried in
+    /// turn; without any the registry is asked as nobody in particular.
+    pub async fn pull(
+        &self,
+        name: &str,
+        credentials: Vec<AuthConfig>,
+    ) -> Result<ImageRef, Arc<RuntimeError>> {
+        let mut all: Vec<_> = credentials.into_iter().map(Some).collect();
+        if all.is_empty() {
+            all.push(None);
+        }
+        let last = all.len() - 1;
+        for (index, auth) in all.into_iter().enumerate() {
+            match self.pull_with(name, auth).await {
+                Err(error) if index < last && matches!(*error, RuntimeError::Pull { .. }) => {
+                    tracing::debug!(
+                        image = name,
+                        error = &*error as &dyn std::error::Error,
+                        "trying other credentials"
+                    );
+                }
+                done => return done,
+            }
+        }
+        unreachable!("the last try answers")
+    }
+
+    async fn pull_with(
+        &self,
+        name: &str,
+        auth: Option<AuthConfig>,
+    ) -> Result<ImageRef, Arc<RuntimeError>> {
+        let user = auth.clone().map(|auth| (auth.username, auth.password));
+        let key = (name.to_owned(), user);
         let pull = {
             let mut pulls = self.pulls.lock();
             // One that nobody polls any more would never end.
             pulls.retain(|_, pull| pull.strong_count().is_some_and(|count| count > 1));
-            pulls.entry(name.to_owned()).or_insert_with(|| self.start(name)).clone()
+            pulls.entry(key.clone()).or_insert_with(|| self.start(name, auth)).clone()
         };
         let done = pull.await;
-        self.pulls.lock().remove(name);
+        self.pulls.lock().remove(&key);
         done
     }
 
-    fn start(&self, name: &str) -> Pull {
+    fn start(&self, name: &str, auth: Option<AuthConfig>) -> Pull {
         let (runtime, permits) = (Arc::clone(&self.runtime), Arc::clone(&self.permits));
         let name = name.to_owned();
         async move {
             let _permit = permits.acquire().await.expect("the semaphore is never closed");
-            runtime.pull_image(&name, None).await.map_err(Arc::new)
+            runtime.pull_image(&name, auth).await.map_err(Arc::new)
         }
         .boxed()
         .shared()

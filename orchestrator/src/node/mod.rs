@@ -7,8 +7,10 @@
 //! next, what its status is, what its environment and its volumes hold.
 mod admission;
 mod capacity;
+mod credentials;
 mod endpoints;
 mod environment;
+mod eviction;
 mod heartbeat;
 mod image_collection;
 mod images;
@@ -39,6 +41,7 @@ use crate::client::{EventRecorder, EventWriter, Index, Informer, Informers};
 use crate::clock::Clock;
 
 pub use capacity::{Capacity, node_name};
+pub use eviction::EVICTION_MEMORY;
 pub use probes::{Dialer, Probed};
 
 /// What a node agent is told.
@@ -58,6 +61,10 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// What the names of the cluster end in.
     pub cluster_domain: String,
+    /// Folders of the machine that Pods may mount with what is below them.
+    pub host_paths: Vec<PathBuf>,
+    /// Bytes of memory below which the node evicts Pods; [`EVICTION_MEMORY`] is the kubelet's.
+    pub eviction_memory: u64,
 }
 
 /// What all parts of the agent share.
@@ -72,6 +79,7 @@ struct Node {
     references: references::References,
     reservations: Mutex<admission::Reservations>,
     draining: endpoints::Draining,
+    pressure: eviction::Pressure,
     pods: Informer<Pod>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
@@ -124,6 +132,7 @@ impl NodeAgent {
             references: references::References::new(client.clone(), informers),
             reservations: Mutex::new(reservations),
             draining: endpoints::Draining::new(&slices),
+            pressure: eviction::Pressure::default(),
             pods: informers.of::<Pod>(),
             services: informers.of::<Service>(),
             slices,
@@ -152,6 +161,11 @@ impl NodeAgent {
         let workers = pods.run(Arc::clone(&node), stop.clone());
         // Both ends at once: no event is recorded after the writer has gone.
         tokio::join!(heart, collection, workers, writer.run(stop.clone()));
+        let evictions =
+            stop.run_until_cancelled(eviction::run(Arc::clone(&node), Arc::clone(&pods)));
+        let workers = pods.run(Arc::clone(&node), stop.clone());
+        // All end at once: no event is recorded after the writer has gone.
+        tokio::join!(heart, evictions, workers, writer.run(stop.clone()));
     }
 }
 

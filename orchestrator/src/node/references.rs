@@ -150,6 +150,8 @@ pub(super) fn of(pod: &Pod) -> BTreeSet<(Kind, String)> {
         }
     }
     spec.volumes.iter().flatten().for_each(|volume| of_volume(volume, &mut names));
+    let credentials = spec.image_pull_secrets.iter().flatten();
+    names.extend(credentials.map(|secret| (Kind::Secret, secret.name.clone())));
     names
 }
 

@@ -37,7 +37,12 @@ pub(super) fn labels(config: &Config) -> BTreeMap<String, String> {
 }
 
 /// The Node's status; conditions keep the time since when they hold.
-pub(super) fn status(config: &Config, known: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
+pub(super) fn status(
+    config: &Config,
+    memory_pressure: bool,
+    known: Option<&NodeStatus>,
+    now: Timestamp,
+) -> NodeStatus {
     let capacity = capacity(config);
     let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
     let port = DaemonEndpoint { port: i32::from(config.api_port) };
@@ -48,7 +53,7 @@ pub(super) fn status(config: &Config, known: Option<&NodeStatus>, now: Timestamp
         ]),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(conditions(known, now)),
+        conditions: Some(conditions(memory_pressure, known, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(port) }),
         node_info: Some(NodeSystemInfo {
             architecture: architecture().to_owned(),
@@ -77,14 +82,18 @@ fn capacity(config: &Config) -> BTreeMap<String, Quantity> {
     all.into_iter().map(|(name, amount)| (name.to_owned(), Quantity(amount))).collect()
 }
 
-fn conditions(known: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(
+    memory_pressure: bool,
+    known: Option<&NodeStatus>,
+    now: Timestamp,
+) -> Vec<NodeCondition> {
+    let memory = if memory_pressure {
+        ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
+    } else {
+        ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+    };
     let all = [
-        (
-            "MemoryPressure",
-            "False",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
+        ("MemoryPressure", memory.0, memory.1, memory.2),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
@@ -117,7 +126,7 @@ pub(super) async fn register(node: &Node) -> Result<(), kube::Error> {
             ..ObjectMeta::default()
         },
         spec: Some(k8s_openapi::api::core::v1::NodeSpec::default()),
-        status: Some(status(&node.config, None, node.clock.now())),
+        status: Some(status(&node.config, node.pressure.memory(), None, node.clock.now())),
     };
     match api.create(&PostParams::default(), &wanted).await {
         Err(kube::Error::Api(error)) if error.code == 409 => {
@@ -135,7 +144,8 @@ pub(super) async fn write_status(node: &Node) -> Result<(), kube::Error> {
     let api = Api::<NodeObject>::all(node.client.clone());
     let name = &node.config.node_name;
     let known = api.get_status(name).await?;
-    let status = status(&node.config, known.status.as_ref(), node.clock.now());
+    let pressure = node.pressure.memory();
+    let status = status(&node.config, pressure, known.status.as_ref(), node.clock.now());
     let patch = Patch::Strategic(json!({"status": status}));
     api.patch_status(name, &PatchParams::default(), &patch).await?;
     Ok(())
@@ -173,12 +183,14 @@ mod tests {
             api_port: 10250,
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             cluster_domain: "cluster.local".to_owned(),
+            host_paths: Vec::new(),
+            eviction_memory: crate::node::EVICTION_MEMORY,
         }
     }
 
     #[test]
     fn a_node_offers_what_it_was_given() {
-        let status = status(&config(), None, Timestamp::UNIX_EPOCH);
+        let status = status(&config(), false, None, Timestamp::UNIX_EPOCH);
         let status = serde_json::to_value(status).unwrap();
         assert_eq!(
             status["allocatable"],
@@ -190,9 +202,9 @@ mod tests {
 
     #[test]
     fn conditions_keep_the_time_of_their_last_transition() {
-        let first = status(&config(), None, Timestamp::UNIX_EPOCH);
+        let first = status(&config(), false, None, Timestamp::UNIX_EPOCH);
         let later = Timestamp::from_second(300).unwrap();
-        let second = status(&config(), Some(&first), later);
+        let second = status(&config(), false, Some(&first), later);
         let ready = second.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!(ready.last_transition_time.unwrap().0, Timestamp::UNIX_EPOCH);
         assert_eq!(ready.last_heartbeat_time.unwrap().0, later);

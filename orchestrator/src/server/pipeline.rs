@@ -170,7 +170,7 @@ async fn subresource(
         if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
             return Err(ApiError::MethodNotAllowed);
         }
-        let reply = connect::call(call, body).await?;
+        let reply = connect::call(call, method, body).await?;
         return output::render(call, Default::default(), reply);
     }
     let accepted = negotiate(call.headers.get("accept").and_then(|value| value.to_str().ok()))?;

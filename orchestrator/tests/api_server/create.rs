@@ -233,6 +233,10 @@ async fn a_pod_gets_its_service_account_and_default_tolerations() {
     let created = cluster.create(PODS, pod("web")).await;
     assert_eq!(created["spec"]["serviceAccountName"], "default");
     assert_eq!(created["spec"]["tolerations"].as_array().unwrap().len(), 2);
+    let volume = created["spec"]["volumes"][0]["name"].as_str().unwrap();
+    assert!(volume.starts_with("kube-api-access-"), "{volume}");
+    let mount = &created["spec"]["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
     let mut wrong = pod("other");
     wrong["spec"]["serviceAccountName"] = json!("nobody");
     let answer = cluster.post(PODS, wrong).await;

@@ -37,6 +37,9 @@ const COMPILATIONS: usize = 2;
 /// One in this many instances may be idle: requests always find room in the rest.
 const IDLE_SHARE: usize = 2;
 
+/// The WIT interface that hands a guest its folders.
+const PREOPENS: &str = "wasi:filesystem/preopens@";
+
 /// Why an artifact cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -80,6 +83,17 @@ impl Artifact {
     /// Whether it is called per request.
     pub fn is_function(&self) -> bool {
         matches!(self, Self::Function(_))
+    }
+
+    /// Whether its guests can see folders that they are given.
+    pub fn sees_files(&self) -> bool {
+        let component = match self {
+            Self::Function(pre) => pre.instance_pre().component(),
+            Self::Program(pre) => pre.instance_pre().component(),
+            Self::Module(_) => return true,
+        };
+        let type_ = component.component_type();
+        type_.imports(component.engine()).any(|(name, _)| name.starts_with(PREOPENS))
     }
 }
 

@@ -90,6 +90,13 @@ impl Environment {
         Ok(Self { args, envs, working_dir, folders, _root: root })
     }
 
+    /// The same for guests that cannot ask for folders: none is opened for each of them.
+    #[must_use]
+    pub fn without_folders(mut self) -> Self {
+        self.folders.clear();
+        self
+    }
+
     /// A fresh context for one instance.
     pub fn context(
         &self,

@@ -94,6 +94,8 @@ impl Container {
             field: "mounts".to_owned(),
             why: chain(&error),
         })?;
+        let environment =
+            if artifact.sees_files() { environment } else { environment.without_folders() };
         let LinuxContainerResources { cpu_period, cpu_quota, cpu_shares, memory_limit, fuel } =
             config.resources;
         Ok(Self {

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use podium_tests::{Cluster, Options, eventually, file};
@@ -111,4 +111,61 @@ pub async fn get_within(
         Ok(answer) => answer.map_err(|error| format!("{error:#}")),
         Err(_) => Err(format!("no answer within {limit:?}")),
     }
+}
+
+/// The program for tests.
+pub const TOOLBOX: &str = "tests/guests/toolbox.wasm";
+
+/// A Pod with one container `main` of the program for tests.
+pub fn pod(name: &str, args: &[&str]) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "toolbox:v1", "args": args}],
+        },
+    })
+}
+
+/// Waits until a Pod is as wished.
+pub async fn seen(client: &Client, name: &str, wished: impl Fn(&Pod) -> bool) -> Pod {
+    let api = Api::<Pod>::default_namespaced(client.clone());
+    eventually(&format!("pod {name} is as wished"), async || {
+        let pod = api.get(name).await.map_err(|error| error.to_string())?;
+        if wished(&pod) { Ok(pod) } else { Err(format!("{:?}", pod.status)) }
+    })
+    .await
+}
+
+/// Waits for an Event about an object whose message has these words.
+pub async fn events(client: &Client, name: &str, reason: &str, words: &str) {
+    let api = Api::<Event>::default_namespaced(client.clone());
+    eventually(&format!("{name}: {reason}: {words}"), async || {
+        let all = api.list(&Default::default()).await.map_err(|error| error.to_string())?;
+        let of_it = |event: &&Event| event.involved_object.name.as_deref() == Some(name);
+        let told: Vec<_> = all
+            .items
+            .iter()
+            .filter(of_it)
+            .map(|event| (event.reason.clone(), event.message.clone().unwrap_or_default()))
+            .collect();
+        let is = |(r, message): &(Option<String>, String)| {
+            r.as_deref() == Some(reason) && message.contains(words)
+        };
+        if told.iter().any(is) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+/// Waits until a Pod has written exactly this.
+pub async fn logs(client: &Client, name: &str, text: &str) {
+    let api = Api::<Pod>::default_namespaced(client.clone());
+    eventually(&format!("pod {name} has written {text:?}"), async || {
+        match api.logs(name, &Default::default()).await {
+            Ok(log) if log == text => Ok(()),
+            Ok(log) => Err(log),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
 }

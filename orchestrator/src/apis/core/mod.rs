@@ -14,7 +14,7 @@ pub use config_map::ConfigMaps;
 pub use endpoints::EndpointsOfServices;
 pub use namespace::Namespaces;
 pub use node::Nodes;
-pub use pod::Pods;
+pub use pod::{Pods, validate_resize};
 pub use secret::Secrets;
 pub use service::Services;
 pub use service_account::ServiceAccounts;

@@ -8,6 +8,7 @@ use super::cluster::{Addresses, Cluster, Config};
 use super::data_dir::DataDir;
 use super::manifests::Files;
 use super::{UsageError, progress, say};
+use crate::api::Quantity;
 use crate::scheduler;
 
 mod deploy;
@@ -46,6 +47,12 @@ pub(super) struct Args {
     /// Where the node's API listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10250")]
     node_api_addr: String,
+    /// A folder of this machine that Pods may mount with hostPath, with all below it; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    allow_host_path: Vec<PathBuf>,
+    /// Memory that the node offers to Pods, such as 4Gi; all of the machine's by default.
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    node_memory: Option<u64>,
     /// Which nodes Pods go to: the emptiest (LeastAllocated) or the fullest (MostAllocated).
     #[arg(
         long,
@@ -71,6 +78,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
         gateway_tls_addr: address("--gateway-tls-addr", &args.gateway_tls_addr).await?,
         node_api_addr: address("--node-api-addr", &args.node_api_addr).await?,
         scheduler: scheduler::Config { strategy },
+        host_paths: host_paths(&args.allow_host_path)?,
+        node_memory: args.node_memory,
     };
     if !config.registry_addr.ip().is_loopback() {
         let why = "the registry speaks plain HTTP and so listens on loopback only";
@@ -140,6 +149,23 @@ async fn address(flag: &str, text: &str) -> Result<SocketAddr> {
     Ok(found.next().ok_or_else(|| mistake("no such host".into()))?)
 }
 
+/// Bytes, written as Kubernetes writes them.
+fn memory(text: &str) -> Result<u64, String> {
+    let amount = Quantity::parse(text).map_err(|error| error.to_string())?;
+    let bytes = u64::try_from(amount.value()).ok().filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "it must be more than nothing, such as 512Mi or 4Gi".to_owned())
+}
+
+/// Folders that are there, as a link's target, so that a typing error is seen at once.
+fn host_paths(wanted: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let found = |path: &PathBuf| match path.canonicalize() {
+        Ok(real) if real.is_dir() => Ok(real),
+        Ok(_) => Err(format!("--allow-host-path {}: it is no folder", path.display())),
+        Err(error) => Err(format!("--allow-host-path {}: {error}", path.display())),
+    };
+    wanted.iter().map(|path| found(path).map_err(|why| UsageError(why).into())).collect()
+}
+
 /// Ctrl-C, or the signal with which services are stopped.
 async fn stop_signal() -> Result<()> {
     crate::platform::stop_signal().await.context("listen for signals")
@@ -148,6 +174,19 @@ async fn stop_signal() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_written_as_in_kubernetes() {
+        assert_eq!(memory("512Mi"), Ok(512 << 20));
+        assert!(memory("much").is_err());
+        assert!(memory("0").is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_names_its_flag() {
+        let error = host_paths(&["no/such/folder".into()]).unwrap_err().to_string();
+        assert!(error.starts_with("--allow-host-path no/such/folder"), "{error}");
+    }
 
     #[tokio::test]
     async fn an_address_that_is_none_names_its_flag() {

@@ -27,6 +27,9 @@ pub struct Attempt {
     pub image: String,
     /// Where it is in its life.
     pub state: State,
+    /// What its guest said of its end, once that was asked; empty if nothing.
+    #[serde(default)]
+    pub last_words: Option<String>,
 }
 
 /// Where an attempt is in its life.
@@ -148,6 +151,22 @@ impl Containers {
         surplus
     }
 
+    /// Names and attempts of all that ended and were not asked for their last words.
+    pub fn unheard(&self) -> Vec<(String, Attempt)> {
+        let all = self.attempts.iter().flat_map(|(name, list)| list.iter().map(move |a| (name, a)));
+        all.filter(|(_, attempt)| attempt.ending().is_some() && attempt.last_words.is_none())
+            .map(|(name, attempt)| (name.clone(), attempt.clone()))
+            .collect()
+    }
+
+    /// Notes the last words of an attempt.
+    pub fn heard(&mut self, name: &str, attempt: u32, words: String) {
+        let list = self.attempts.get_mut(name).into_iter().flatten();
+        for known in list.filter(|known| known.attempt == attempt) {
+            known.last_words = Some(words.clone());
+        }
+    }
+
     /// Notes that there is a new sandbox, in which `inits` run anew; their number goes on.
     pub fn renew(&mut self, inits: impl IntoIterator<Item = impl AsRef<str>>) {
         self.here.clear();
@@ -168,9 +187,12 @@ impl Containers {
             id: status.id.0,
             image: status.image.0,
             state: state(status.state),
+            last_words: None,
         };
         match list.iter_mut().find(|known| known.id == attempt.id) {
-            Some(known) => *known = attempt,
+            Some(known) => {
+                *known = Attempt { last_words: known.last_words.take(), ..attempt };
+            }
             None => list.push(attempt),
         }
     }

@@ -6,9 +6,17 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+/// Why a Pod is evicted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::node) struct Eviction {
+    /// For its status, in the kubelet's words.
+    pub message: String,
+}
+
 /// The newest state of one Pod; older ones are forgotten unread.
 pub(super) struct Inbox {
     mail: Mutex<(Arc<Pod>, bool)>,
+    eviction: Mutex<Option<Eviction>>,
     /// Wakes the worker.
     pub wake: Arc<Notify>,
     /// Cancelled when the Pod is being deleted or gone: what is being started
@@ -23,7 +31,8 @@ impl Inbox {
         if pod.metadata.deletion_timestamp.is_some() {
             ending.cancel();
         }
-        Self { mail: Mutex::new((pod, false)), wake: Arc::default(), ending }
+        let (mail, eviction) = (Mutex::new((pod, false)), Mutex::default());
+        Self { mail, eviction, wake: Arc::default(), ending }
     }
 
     /// The Pod, and whether it is gone from the API.
@@ -39,6 +48,18 @@ impl Inbox {
             self.ending.cancel();
         }
         self.wake.notify_one();
+    }
+
+    /// The node takes back what the Pod holds.
+    pub fn evict(&self, eviction: Eviction) {
+        self.eviction.lock().get_or_insert(eviction);
+        self.ending.cancel();
+        self.wake.notify_one();
+    }
+
+    /// Why the node evicts the Pod, if it does.
+    pub fn eviction(&self) -> Option<Eviction> {
+        self.eviction.lock().clone()
     }
 
     /// The Pod is gone.

@@ -6,11 +6,16 @@
 mod backoff;
 mod checkpoint;
 mod containers;
+mod end;
+mod hooks;
 mod inbox;
 mod plan;
+mod resize;
 mod sandbox;
 mod start;
 mod stop;
+mod supply;
+mod termination;
 mod worker;
 
 use std::collections::HashMap;
@@ -34,9 +39,11 @@ use crate::client::Change;
 use inbox::Inbox;
 use worker::Worker;
 
-pub(super) use checkpoint::{log_folder, log_path};
+pub(super) use checkpoint::{log_folder, log_path, pods_folder};
 pub(super) use containers::{Attempt, Containers, State};
+pub(super) use inbox::Eviction;
 pub(super) use plan::{RestartPolicy, is_initialized, is_sidecar};
+pub(super) use resize::{Allocated, Pending};
 
 /// How often everything is looked at although nothing happened, in case a
 /// notice was lost.
@@ -55,6 +62,13 @@ impl Pods {
     /// The Pods of the node as they were seen last.
     pub fn list(&self) -> Vec<Arc<Pod>> {
         self.inboxes.lock().values().map(|inbox| inbox.read().0).collect()
+    }
+
+    /// Ends a Pod and gives the node what it held.
+    pub fn evict(&self, uid: &str, eviction: Eviction) {
+        if let Some(inbox) = self.inboxes.lock().get(uid) {
+            inbox.evict(eviction);
+        }
     }
 
     /// Whether this Pod, and not one of the same name, is on the node.

@@ -7,12 +7,13 @@ use k8s_openapi::api::core::v1::Container;
 use shim::cri::{ContainerConfig, Id, ImageRef, LogRotation, RuntimeError};
 use tracing::info;
 
-use super::checkpoint::log_path;
+use super::checkpoint::{self, log_path};
+use super::termination;
 use super::worker::{RETRY, Worker, chain, container_of, kubernetes_duration};
 use crate::node::environment::{self, expand};
 use crate::node::images::{self, Decision, PullPolicy};
 use crate::node::references::Objects;
-use crate::node::{resources, volumes};
+use crate::node::{credentials, resources, volumes};
 
 /// What takes longer shows in the status while it lasts.
 const SLOW: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ impl Worker {
     }
 
     async fn try_start(&mut self, container: &Container, objects: &Objects) -> Result<(), Failure> {
-        let image = self.image(container).await?;
+        let image = self.image(container, objects).await?;
         let config = self.config(container, image, objects)?;
         let Some(sandbox) = self.sandbox.clone() else { return Err(self.lost()) };
         if let Some(ending) = self.containers.current(&container.name).and_then(|c| c.ending()) {
@@ -97,11 +98,16 @@ impl Worker {
             id = id.0,
             "container started"
         );
+        self.after_start(container, &id.0).await;
         Ok(())
     }
 
     /// The image of a container, pulled if need be.
-    async fn image(&mut self, container: &Container) -> Result<ImageRef, Failure> {
+    async fn image(
+        &mut self,
+        container: &Container,
+        objects: &Objects,
+    ) -> Result<ImageRef, Failure> {
         let name = container.image.clone().unwrap_or_default();
         let about = self.about_container(&container.name);
         let policy = PullPolicy::of(container.image_pull_policy.as_deref(), &name);
@@ -129,15 +135,29 @@ impl Worker {
             let retry = Duration::try_from(wait.until.duration_since(now)).unwrap_or_default();
             return Err(Failure { reason, message, told: true, retry, hold: true });
         }
-        self.pull(&name, container).await
+        self.pull(&name, container, objects).await
     }
 
-    async fn pull(&mut self, name: &str, container: &Container) -> Result<ImageRef, Failure> {
+    async fn pull(
+        &mut self,
+        name: &str,
+        container: &Container,
+        objects: &Objects,
+    ) -> Result<ImageRef, Failure> {
         let about = self.about_container(&container.name);
+        let (keys, missing) = credentials::of(&self.pod, name, objects);
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            let reason = "FailedToRetrieveImagePullSecret";
+            self.node.recorder.warning(self.about(), reason, message);
+        }
         self.node.recorder.normal(about.clone(), "Pulling", format!("Pulling image {name:?}"));
         let (node, begun) = (Arc::clone(&self.node), Instant::now());
         let image = name.to_owned();
-        match self.slowly(async move { node.images.pull(&image).await }).await {
+        match self.slowly(async move { node.images.pull(&image, keys).await }).await {
             Ok(image) => {
                 let took = format!("{}ms", begun.elapsed().as_millis());
                 let size = self.node.images.size(&image);
@@ -189,9 +209,11 @@ impl Worker {
         let envs = environment::of(context, container).map_err(|e| Failure::of_config(&e))?;
         let spec = self.pod.spec.as_ref();
         let mounts = spec.map(|spec| volumes::mounts(spec, container, &self.volumes, &envs));
-        let mounts = mounts.transpose().map_err(|e| Failure::of_config(&e))?.unwrap_or_default();
+        let mut mounts =
+            mounts.transpose().map_err(|e| Failure::of_config(&e))?.unwrap_or_default();
         let annotations = self.pod.metadata.annotations.clone().unwrap_or_default();
-        let limits = resources::of(container, &annotations).map_err(|e| Failure::of_config(&e))?;
+        let given = self.as_allocated(container);
+        let limits = resources::of(&given, &annotations).map_err(|e| Failure::of_config(&e))?;
         let serving = resources::serving(&annotations).map_err(|e| Failure::of_config(&e))?;
         let reuse =
             resources::reuse(&container.name, &annotations).map_err(|e| Failure::of_config(&e))?;
@@ -203,6 +225,11 @@ impl Worker {
         };
         let attempt = self.containers.next_attempt(&container.name);
         let security = container.security_context.as_ref();
+        let own = termination::folder(&self.folder(), &container.name, attempt);
+        if let Some(mount) = termination::mount(container, &mounts, &own) {
+            std::fs::create_dir_all(&own).map_err(|e| Failure::of_config(&e))?;
+            mounts.push(mount);
+        }
         Ok(ContainerConfig {
             readonly_rootfs: security.and_then(|s| s.read_only_root_filesystem) == Some(true),
             name: container.name.clone(),
@@ -230,7 +257,7 @@ impl Worker {
     }
 
     /// Waits for something slow; what is slow shows in the status.
-    async fn slowly<T>(&mut self, work: impl Future<Output = T> + Send) -> T {
+    pub(super) async fn slowly<T>(&mut self, work: impl Future<Output = T> + Send) -> T {
         tokio::pin!(work);
         tokio::select! {
             done = &mut work => return done,
@@ -244,6 +271,7 @@ impl Worker {
     /// Gives up a container that the runtime holds.
     pub(super) fn forget(&mut self, id: Id) {
         let found = self.containers.find(&id.0).map(|(name, a)| (name.to_owned(), a.attempt));
+        let folder = self.folder();
         let (node, pod) = (Arc::clone(&self.node), Arc::clone(&self.pod));
         self.tasks.spawn(async move {
             if let Err(error) = node.runtime.remove_container(&id).await {
@@ -251,7 +279,8 @@ impl Worker {
             }
             if let Some((name, attempt)) = found {
                 let logs = super::log_folder(&node.config.data_dir, &pod);
-                super::checkpoint::remove_logs(logs, name, attempt).await;
+                checkpoint::remove(termination::folder(&folder, &name, attempt)).await;
+                checkpoint::remove_logs(logs, name, attempt).await;
             }
         });
     }

@@ -3,7 +3,6 @@
 //! A Pod that is deleted goes on serving until no EndpointSlice names it as
 //! ready, so that a request on its way still finds it. Containers are stopped
 //! at once, sidecars after them and the last one first.
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +12,19 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::plan::is_sidecar;
+use super::hooks::before_stop;
+use super::plan::{Stop, is_sidecar};
 use super::worker::{Worker, container_of};
 use crate::node::Node;
-use crate::node::probes::{HttpGet, http_get};
 
 /// How long endpoints may take to forget a Pod before it stops regardless: long
 /// for a controller, short for who waits.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Grace where nobody says another, as in Kubernetes.
 const GRACE: i64 = 30;
+
+/// Grace of a Pod that is evicted, as in the kubelet.
+const EVICTION: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Stops every container within the Pod's grace period.
@@ -50,12 +52,33 @@ impl Worker {
         self.observe();
     }
 
-    /// Stops a running container that is to be started again.
-    pub(super) fn restart(&mut self, id: Id) {
-        let grace = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        let grace = Duration::from_secs(grace.unwrap_or(GRACE).max(0).unsigned_abs());
-        let node = Arc::clone(&self.node);
-        self.tasks.spawn(async move { stop(&node, &id, grace).await });
+    /// Stops a running container that is to be started again, its hook first.
+    pub(super) fn restart(&mut self, stop: &Stop) {
+        let spec = self.pod.spec.as_ref();
+        let grace = spec.and_then(|spec| spec.termination_grace_period_seconds);
+        let grace = stop.grace.or(grace).unwrap_or(GRACE);
+        let until = Instant::now() + Duration::from_secs(grace.max(0).unsigned_abs());
+        let container = spec.and_then(|spec| container_of(spec, &stop.name)).cloned();
+        let stopping = self.stop_one(container, &stop.name, &stop.id, until);
+        self.tasks.spawn(stopping);
+    }
+
+    /// Runs the hook of a container, then ends it.
+    fn stop_one(
+        &self,
+        container: Option<Container>,
+        name: &str,
+        id: &str,
+        until: Instant,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (node, about) = (Arc::clone(&self.node), self.about_container(name));
+        let (ip, id) = (self.sandbox.as_ref().and_then(|sandbox| sandbox.ip), Id(id.to_owned()));
+        async move {
+            if let (Some(container), Some(ip)) = (container, ip) {
+                before_stop(&node, about, &container, ip, until).await;
+            }
+            stop(&node, &id, until.saturating_duration_since(Instant::now())).await;
+        }
     }
 
     /// Waits until nothing sends traffic to the Pod.
@@ -87,15 +110,7 @@ impl Worker {
         for (name, id) in &list {
             let message = format!("Stopping container {name}");
             self.node.recorder.normal(self.about_container(name), "Killing", message);
-            let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
-            let (node, container) = (Arc::clone(&self.node), container_of(spec, name).cloned());
-            let id = Id(id.clone());
-            stops.spawn(async move {
-                if let (Some(container), Some(ip)) = (container, ip) {
-                    before_stop(&node, &container, ip, until).await;
-                }
-                stop(&node, &id, until.saturating_duration_since(Instant::now())).await;
-            });
+            stops.spawn(self.stop_one(container_of(spec, name).cloned(), name, id, until));
         }
         loop {
             tokio::select! {
@@ -125,32 +140,14 @@ impl Worker {
             None if self.gone => 0,
             None => wished.unwrap_or(GRACE),
         };
-        Duration::from_secs(seconds.max(0).unsigned_abs())
+        let grace = Duration::from_secs(seconds.max(0).unsigned_abs());
+        // The node needs what an evicted Pod holds, now.
+        if self.inbox.eviction().is_some() { grace.min(EVICTION) } else { grace }
     }
 }
 
 async fn stop(node: &Node, id: &Id, grace: Duration) {
     if let Err(error) = node.runtime.stop_container(id, grace).await {
         warn!(id = id.0, error = &error as &dyn std::error::Error, "container not stopped");
-    }
-}
-
-/// Runs a container's `preStop` hook, for as long as its grace lasts.
-async fn before_stop(node: &Node, container: &Container, ip: IpAddr, until: Instant) {
-    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-    let Some(hook) = hook else { return };
-    let ports = container.ports.as_deref().unwrap_or_default();
-    let run = async {
-        if let Some(sleep) = &hook.sleep {
-            tokio::time::sleep(Duration::from_secs(sleep.seconds.max(0).unsigned_abs())).await;
-            Ok(())
-        } else if let Some(action) = &hook.http_get {
-            http_get(&*node.dialer, HttpGet::of(action, ports, ip)?).await
-        } else {
-            Err("only httpGet and sleep hooks are supported for Wasm".to_owned())
-        }
-    };
-    if let Ok(Err(why)) = tokio::time::timeout_at(until, run).await {
-        warn!(container = container.name, why, "preStop hook failed");
     }
 }

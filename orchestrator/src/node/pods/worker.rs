@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodSpec, PodStatus};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use shim::cri::{Id, PodSandboxState};
 use tokio::task::JoinSet;
@@ -24,18 +24,19 @@ use super::backoff::Backoffs;
 use super::checkpoint::{self, Checkpoint, log_folder, pods_folder};
 use super::inbox::Inbox;
 use super::plan::{self, End, Plan};
-use super::sandbox::{self, Sandbox};
+use super::resize::{self, Allocated, Pending};
+use super::sandbox::Sandbox;
 use super::{Attempt, Containers};
 use crate::node::Node;
 use crate::node::probes::{Probes, Report};
-use crate::node::references::{self, Kind, Objects};
+use crate::node::references::{self, Kind};
 use crate::node::status::{self, Waiting};
-use crate::node::volumes::{self, Volumes};
+use crate::node::volumes::{Tokens, Volumes};
 
 /// How long after a failure that no event will end something is tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 /// How soon after the API was not reached.
-const RETRY_API: Duration = Duration::from_secs(1);
+pub(super) const RETRY_API: Duration = Duration::from_secs(1);
 
 /// Where a worker is in its life.
 enum Stage {
@@ -70,13 +71,18 @@ pub(super) struct Worker {
     pub(super) probes: Probes,
     pub(super) volumes: Volumes,
     pub(super) tasks: JoinSet<()>,
-    pub(super) failure: Option<(&'static str, &'static str)>,
-    names: BTreeSet<(Kind, String)>,
+    /// What ended the Pod as a whole: reason and message.
+    pub(super) failure: Option<(&'static str, String)>,
+    pub(super) tokens: Tokens,
+    /// What its containers were given.
+    pub(super) allocated: Allocated,
+    pub(super) resize_pending: Option<Pending>,
+    pub(super) names: BTreeSet<(Kind, String)>,
+    pub(super) saved: Checkpoint,
+    pub(super) ending: bool,
     stopping: HashSet<String>,
     published: PodStatus,
-    saved: Checkpoint,
     start_time: Timestamp,
-    ending: bool,
 }
 
 impl Worker {
@@ -95,7 +101,13 @@ impl Worker {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         Self {
             probes: Probes::new(Arc::clone(&node.dialer), Arc::clone(&inbox.wake), report),
-            volumes: Volumes::new(&pods_folder(&node.config.data_dir).join(uid)),
+            volumes: Volumes::new(
+                &pods_folder(&node.config.data_dir).join(uid),
+                &node.config.host_paths,
+            ),
+            tokens: Tokens::default(),
+            allocated: pod.spec.as_ref().map(resize::asked).unwrap_or_default(),
+            resize_pending: None,
             names: references::of(&pod),
             node,
             inbox,
@@ -188,6 +200,9 @@ impl Worker {
 
     fn admit(&self) -> Result<(), (&'static str, String)> {
         let Some(spec) = &self.pod.spec else { return Ok(()) };
+        if let Some(refusal) = self.node.pressure.refuses(&self.pod) {
+            return Err(refusal);
+        }
         self.node.reservations.lock().reserve(self.uid(), spec)
     }
 
@@ -205,20 +220,24 @@ impl Worker {
             return Next::End(end);
         }
         self.back_off(&plan);
+        self.resize().await;
         for stop in std::mem::take(&mut plan.stop) {
             if self.stopping.insert(stop.id.clone()) {
                 self.node.recorder.normal(
                     self.about_container(&stop.name),
                     "Killing",
-                    stop.message,
+                    stop.message.clone(),
                 );
-                self.restart(Id(stop.id));
+                self.restart(&stop);
             }
         }
         let now = self.now();
-        let mut wake = plan.wake;
         let retry = self.start_all(&plan).await;
-        wake = wake.into_iter().chain(retry.map(|wait| now + wait)).min();
+        let again = retry.map(|wait| now + wait);
+        // One that cannot be had is not asked for at once again.
+        let refresh = self.tokens.refresh_at().map(|at| at.max(now + RETRY));
+        let pending = self.resize_pending.as_ref().map(|_| now + RETRY);
+        let mut wake = plan.wake.into_iter().chain(again).chain(refresh).chain(pending).min();
         self.observe();
         self.keep_probes();
         if !self.publish().await {
@@ -274,7 +293,7 @@ impl Worker {
                 return Some(RETRY_API);
             }
         };
-        if !self.write_volumes(&objects).await && (plan.create_sandbox || !plan.start.is_empty()) {
+        if !self.write_volumes(&objects).await {
             return Some(RETRY);
         }
         if plan.create_sandbox && !self.create_sandbox().await {
@@ -286,70 +305,6 @@ impl Worker {
             retry = retry.into_iter().chain(wait).min();
         }
         retry
-    }
-
-    async fn objects(&self) -> Result<Objects, kube::Error> {
-        if self.names.is_empty() {
-            return Ok(Objects::default());
-        }
-        self.node.references.read(self.namespace(), &self.names).await
-    }
-
-    async fn write_volumes(&mut self, objects: &Objects) -> bool {
-        let pod = Arc::clone(&self.pod);
-        let mut all = true;
-        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-            let context = volumes::Context {
-                pod: &pod,
-                ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip),
-                host_ip: self.node.config.host_ip,
-                objects,
-                allocatable: self.node.config.capacity.amount(),
-            };
-            let written = match volumes::contents(volume, context) {
-                Ok(content) => self.volumes.write(volume, content).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = written {
-                all = false;
-                let message = format!(
-                    "MountVolume.SetUp failed for volume {:?} : {}",
-                    volume.name,
-                    chain(&error)
-                );
-                self.node.recorder.warning(self.about(), "FailedMount", message);
-            }
-        }
-        all
-    }
-
-    async fn create_sandbox(&mut self) -> bool {
-        let config = sandbox::config(
-            &self.pod,
-            self.saved.sandboxes,
-            self.saved.ip,
-            log_folder(&self.node.config.data_dir, &self.pod),
-            &self.node.config.cluster_domain,
-        );
-        let made = match self.node.runtime.run_pod_sandbox(config).await {
-            Ok(id) => self.node.runtime.pod_sandbox_status(&id),
-            Err(error) => Err(error),
-        };
-        match made {
-            Ok(made) => {
-                self.saved.sandboxes += 1;
-                self.sandbox = Some(Sandbox { id: made.id, ip: made.ip });
-                let spec = self.pod.spec.as_ref();
-                let inits = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
-                self.containers.renew(inits.map(|init| init.name.as_str()));
-                true
-            }
-            Err(error) => {
-                let message = format!("Failed to create pod sandbox: {}", chain(&error));
-                self.node.recorder.warning(self.about(), "FailedCreatePodSandBox", message);
-                false
-            }
-        }
     }
 
     /// Takes in the newest state of the Pod.
@@ -400,6 +355,7 @@ impl Worker {
 
     /// Writes the status if it changed; whether the API has it now.
     pub(super) async fn publish(&mut self) -> bool {
+        self.hear_last_words().await;
         let status = status::of(status::View {
             pod: &self.pod,
             published: &self.published,
@@ -408,7 +364,9 @@ impl Worker {
             containers: &self.containers,
             verdicts: &self.probes.verdicts(),
             waiting: &self.waiting,
-            failure: self.failure,
+            allocated: &self.allocated,
+            resize_pending: self.resize_pending.as_ref(),
+            failure: self.failure.as_ref().map(|(reason, why)| (*reason, why.as_str())),
             ending: self.ending,
             start_time: self.start_time,
             now: self.now(),
@@ -437,85 +395,8 @@ impl Worker {
         true
     }
 
-    /// Saves what has to outlive a restart.
-    async fn save(&mut self) {
-        let checkpoint = Checkpoint {
-            ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip).or(self.saved.ip),
-            sandboxes: self.saved.sandboxes,
-            containers: self.containers.clone(),
-        };
-        if checkpoint == self.saved {
-            return;
-        }
-        match checkpoint.save(self.folder()).await {
-            Ok(()) => self.saved = checkpoint,
-            Err(error) => warn!(path = %self.folder().display(), %error, "pod state not saved"),
-        }
-    }
-
-    /// Stops what runs, cleans up, and tells the API how it ended.
-    async fn end(&mut self, end: Option<End>) {
-        if end == Some(End::DeadlineExceeded) {
-            self.failure = Some((
-                "DeadlineExceeded",
-                "Pod was active on the node longer than the specified deadline",
-            ));
-        }
-        self.stop_all().await;
-        self.ending = true;
-        self.waiting.clear();
-        self.keep_probes();
-        let mut sandbox = self.sandbox.take();
-        while !self.gone && !self.publish().await {
-            self.sleep(Some(self.now() + RETRY_API)).await;
-            self.look();
-        }
-        while let Some(left) = sandbox.take() {
-            if let Err(error) = self.node.runtime.remove_pod_sandbox(&left.id).await {
-                warn!(
-                    namespace = self.namespace(),
-                    name = self.name(),
-                    error = &error as &dyn std::error::Error,
-                    "sandbox not removed"
-                );
-                sandbox = Some(left);
-                self.sleep(Some(self.now() + RETRY)).await;
-            }
-        }
-        self.tasks.shutdown().await;
-        self.node.references.unsubscribe(self.namespace(), &self.names, &self.inbox.wake);
-        self.node.reservations.lock().release(self.uid());
-        checkpoint::remove(self.folder()).await;
-        debug!(namespace = self.namespace(), name = self.name(), "pod ended");
-    }
-
-    /// Tells the API that nothing is left of a deleted Pod; whether it heard.
-    async fn delete(&self) -> bool {
-        let parameters = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(Preconditions {
-                uid: self.pod.metadata.uid.clone(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        match self.api().delete(self.name(), &parameters).await {
-            Ok(_) => true,
-            Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => true,
-            Err(error) => {
-                warn!(
-                    namespace = self.namespace(),
-                    name = self.name(),
-                    error = &error as &dyn std::error::Error,
-                    "pod not deleted"
-                );
-                false
-            }
-        }
-    }
-
     /// Waits until woken, or until a time.
-    async fn sleep(&self, until: Option<Timestamp>) {
+    pub(super) async fn sleep(&self, until: Option<Timestamp>) {
         match until {
             None => self.inbox.wake.notified().await,
             Some(until) => {
@@ -552,11 +433,11 @@ impl Worker {
         within(&self.about(), name)
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         pods_folder(&self.node.config.data_dir).join(self.uid())
     }
 
-    fn api(&self) -> Api<Pod> {
+    pub(super) fn api(&self) -> Api<Pod> {
         Api::namespaced(self.node.client.clone(), self.namespace())
     }
 }

@@ -8,6 +8,8 @@ use http_body_util::{BodyExt, Empty};
 use k8s_openapi::api::core::v1::{ContainerPort, HTTPGetAction};
 use shim::network::{Body, ConnectError, Peer, Refused, Request, Switch};
 
+use super::grpc;
+
 /// Bytes of an answer that are read before the rest is dropped, as in the kubelet.
 const MAX_BODY: usize = 10 << 10;
 
@@ -25,6 +27,8 @@ pub trait Dialer: Send + Sync + 'static {
     async fn request(&self, to: SocketAddr, request: Request) -> Result<Probed, String>;
     /// Whether a connection comes about; otherwise why not, in words.
     async fn connect(&self, to: SocketAddr) -> Result<(), String>;
+    /// Whether a gRPC service says that it serves; otherwise why not, in words.
+    async fn grpc(&self, to: SocketAddr, service: &str) -> Result<(), String>;
 }
 
 #[async_trait]
@@ -47,13 +51,22 @@ impl Dialer for Switch {
     }
 
     async fn connect(&self, to: SocketAddr) -> Result<(), String> {
-        match self.dial(to).await {
-            Ok(_) => Ok(()),
-            Err(ConnectError::Refused(_)) => {
-                Err(format!("dial tcp {to}: connect: connection refused"))
-            }
-            Err(error) => Err(format!("dial tcp {to}: {error}")),
-        }
+        self.dial(to).await.map(drop).map_err(|error| in_words(to, error))
+    }
+
+    async fn grpc(&self, to: SocketAddr, service: &str) -> Result<(), String> {
+        let stream = self.dial(to).await.map_err(|error| {
+            let why = in_words(to, error);
+            format!("error: failed to connect service {:?}: {why}", to.to_string())
+        })?;
+        grpc::check(stream, to, service).await
+    }
+}
+
+fn in_words(to: SocketAddr, error: ConnectError) -> String {
+    match error {
+        ConnectError::Refused(_) => format!("dial tcp {to}: connect: connection refused"),
+        error => format!("dial tcp {to}: {error}"),
     }
 }
 

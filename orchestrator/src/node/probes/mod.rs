@@ -4,6 +4,7 @@
 //! counts answers ([`Count`], pure) and wakes the worker when the verdict
 //! turns. Readiness and liveness wait until the container has started.
 mod dial;
+mod grpc;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -70,13 +71,18 @@ impl Verdicts {
                 || self.verdict(attempt, Kind::Readiness) == Some(true))
     }
 
-    /// Why it is to be restarted, if it is.
-    pub fn condemned(&self, container: &Container, attempt: &Attempt) -> Option<String> {
+    /// Why it is to be restarted, if it is, and the grace in seconds that its probe gives it.
+    pub fn condemned(
+        &self,
+        container: &Container,
+        attempt: &Attempt,
+    ) -> Option<(String, Option<i64>)> {
         let failed = [Kind::Startup, Kind::Liveness]
             .into_iter()
             .find(|kind| self.verdict(attempt, *kind) == Some(false))?;
-        let probe = failed.title().to_lowercase();
-        Some(format!("Container {} failed {probe} probe, will be restarted", container.name))
+        let (probe, name) = (failed.title().to_lowercase(), &container.name);
+        let grace = failed.of(container).and_then(|probe| probe.termination_grace_period_seconds);
+        Some((format!("Container {name} failed {probe} probe, will be restarted"), grace))
     }
 
     #[cfg(test)]
@@ -270,7 +276,11 @@ impl Task {
                 SocketAddr::new(host(action.host.as_deref(), self.ip)?, port(&action.port, ports)?);
             return self.dialer.connect(to).await;
         }
-        Err("only httpGet and tcpSocket probes are supported for Wasm".to_owned())
+        if let Some(action) = &self.probe.grpc {
+            let to = SocketAddr::new(self.ip, port(&IntOrString::Int(action.port), ports)?);
+            return self.dialer.grpc(to, action.service.as_deref().unwrap_or_default()).await;
+        }
+        Err("only httpGet, tcpSocket and grpc probes have a meaning for WebAssembly".to_owned())
     }
 }
 

@@ -17,7 +17,7 @@ fn container(probes: serde_json::Value) -> Container {
 
 fn running(id: &str) -> Attempt {
     let state = State::Running { started_at: Timestamp::UNIX_EPOCH };
-    Attempt { attempt: 0, id: id.into(), image: String::new(), state }
+    Attempt { attempt: 0, id: id.into(), image: String::new(), state, last_words: None }
 }
 
 /// Answers with a status that the test sets, and remembers what it was asked.
@@ -37,6 +37,11 @@ impl Dialer for Answers {
 
     async fn connect(&self, to: SocketAddr) -> Result<(), String> {
         self.asked.lock().push(format!("tcp {to}"));
+        self.status.lock().map(|_| ()).ok_or_else(|| "nobody there".to_owned())
+    }
+
+    async fn grpc(&self, to: SocketAddr, service: &str) -> Result<(), String> {
+        self.asked.lock().push(format!("grpc {to} {service}"));
         self.status.lock().map(|_| ()).ok_or_else(|| "nobody there".to_owned())
     }
 }
@@ -124,7 +129,7 @@ async fn a_container_that_fails_its_liveness_probe_is_condemned() {
     wake.notified().await;
     assert!(begin.elapsed().as_millis() >= 900, "one failure is not enough");
     assert_eq!(
-        probes.verdicts().condemned(&container, &attempt).unwrap(),
+        probes.verdicts().condemned(&container, &attempt).unwrap().0,
         "Container web failed liveness probe, will be restarted"
     );
     assert_eq!(probes.verdicts().condemned(&container, &running("b")), None);

@@ -4,6 +4,9 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodCondition, PodSp
 use super::{View, time};
 use crate::node::pods::is_sidecar;
 
+/// The condition of a Pod that waits for other resources; it is there only meanwhile.
+pub(super) const RESIZE_PENDING: &str = "PodResizePending";
+
 /// What a condition says, before it is compared with what it said.
 struct Finding {
     type_: &'static str,
@@ -32,17 +35,34 @@ pub(super) fn of(
     statuses: &[ContainerStatus],
 ) -> Vec<PodCondition> {
     let containers = containers_ready(spec, phase, inits, statuses);
-    let findings = [
+    let mut findings = vec![
         sandbox(view),
         self::initialized(spec, phase, initialized, inits),
         ready(view, spec, &containers),
         containers,
         Finding::holds("PodScheduled"),
     ];
+    findings.extend(evicted(view));
+    findings.extend(view.resize_pending.map(|(reason, message)| Finding {
+        reason: Some(reason),
+        message: Some(message.clone()),
+        ..Finding::holds(RESIZE_PENDING)
+    }));
     let known = view.published.conditions.iter().flatten();
     let mut all: Vec<_> = findings.iter().map(|finding| condition(view, finding)).collect();
-    all.extend(known.filter(|c| findings.iter().all(|f| f.type_ != c.type_)).cloned());
+    let others = known.filter(|c| findings.iter().all(|f| f.type_ != c.type_));
+    all.extend(others.filter(|c| c.type_ != RESIZE_PENDING).cloned());
     all
+}
+
+/// That the node took the Pod's place back, for controllers that count failures.
+fn evicted(view: View<'_>) -> Option<Finding> {
+    let (_, message) = view.failure.filter(|(reason, _)| *reason == "Evicted")?;
+    Some(Finding {
+        reason: Some("TerminationByKubelet"),
+        message: Some(message.to_owned()),
+        ..Finding::holds("DisruptionTarget")
+    })
 }
 
 fn sandbox(view: View<'_>) -> Finding {

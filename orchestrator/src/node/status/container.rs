@@ -29,6 +29,7 @@ pub(super) fn of(view: View<'_>, container: &Container, unstarted: &str) -> Cont
     let is_init = view.pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     let is_plain_init =
         is_init.clone().any(|init| init.name == container.name && init.restart_policy.is_none());
+    let given = view.allocated.get(&container.name).or(container.resources.as_ref());
     ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -49,7 +50,8 @@ pub(super) fn of(view: View<'_>, container: &Container, unstarted: &str) -> Cont
             terminated: Some(terminated),
             ..ContainerState::default()
         }),
-        resources: container.resources.clone(),
+        allocated_resources: given.and_then(|given| given.requests.clone()),
+        resources: given.cloned(),
         ..ContainerStatus::default()
     }
 }
@@ -77,11 +79,13 @@ fn wait(reason: &str, message: &str) -> ContainerState {
 
 fn terminated(attempt: &Attempt) -> Option<ContainerStateTerminated> {
     let ending = attempt.ending()?;
+    let words = attempt.last_words.as_ref().filter(|words| !words.is_empty());
+    let message = words.unwrap_or(&ending.message);
     Some(ContainerStateTerminated {
         container_id: Some(format!("{SCHEME}{}", attempt.id)),
         exit_code: ending.code,
         reason: Some(ending.reason.clone()),
-        message: (!ending.message.is_empty()).then(|| ending.message.clone()),
+        message: (!message.is_empty()).then(|| message.clone()),
         started_at: Some(time(ending.started_at.unwrap_or(ending.finished_at))),
         finished_at: Some(time(ending.finished_at)),
         signal: None,

@@ -3,6 +3,8 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::conditions::RESIZE_PENDING;
+
 /// Fields whose lists are merged by a key, so that a shorter one must say so.
 const MERGED: [&str; 2] = ["podIPs", "hostIPs"];
 
@@ -27,7 +29,14 @@ pub(in crate::node) fn patch(
     for name in before.keys().filter(|name| !after.contains_key(*name)) {
         status.insert(name.clone(), Value::Null);
     }
-    let conditions = changed(published, wanted);
+    let mut conditions: Vec<Value> =
+        changed(published, wanted).iter().map(|condition| json!(condition)).collect();
+    let has = |status: &PodStatus, type_: &str| {
+        status.conditions.iter().flatten().any(|condition| condition.type_ == type_)
+    };
+    if has(published, RESIZE_PENDING) && !has(wanted, RESIZE_PENDING) {
+        conditions.push(json!({"$patch": "delete", "type": RESIZE_PENDING}));
+    }
     if !conditions.is_empty() {
         status.insert("conditions".to_owned(), json!(conditions));
     }
@@ -71,7 +80,12 @@ pub(in crate::node) fn apply(published: &mut PodStatus, seen: &PodStatus) {
 fn is_own(type_: &str) -> bool {
     matches!(
         type_,
-        "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady" | "PodScheduled"
+        "PodReadyToStartContainers"
+            | "Initialized"
+            | "Ready"
+            | "ContainersReady"
+            | "PodScheduled"
+            | RESIZE_PENDING
     )
 }
 

@@ -93,6 +93,8 @@ impl Case {
             containers: &self.containers,
             verdicts: &self.verdicts,
             waiting: &self.waiting,
+            allocated: &Allocated::new(),
+            resize_pending: None,
             failure: None,
             ending: self.ending,
             start_time: at(5),

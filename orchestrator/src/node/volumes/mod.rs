@@ -3,23 +3,29 @@
 //!
 //! What a volume holds is planned purely ([`contents`]); [`Volumes`] writes it,
 //! and swaps it whole ([`mod@write`]) when an object changes under a running Pod.
+mod host_path;
 mod mounts;
+mod tokens;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection,
+    ConfigMap, DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, Pod, Secret, Volume,
+    VolumeProjection,
 };
 
 use super::environment::{self, EnvironmentError};
 use super::references::Objects;
 use super::resources::Amount;
 
+use host_path::HostPathError;
+
 pub(super) use mounts::mounts;
+pub(super) use tokens::Tokens;
 
 /// Mode of files where nobody says another.
 const DEFAULT_MODE: i32 = 0o644;
@@ -35,12 +41,14 @@ pub(super) struct File {
 pub(super) type Files = BTreeMap<String, File>;
 
 /// What a volume holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Content {
     /// What guests write.
     EmptyDir,
     /// What the API says.
     Files(Files),
+    /// What is on the machine.
+    HostPath(HostPathVolumeSource),
 }
 
 /// Why a volume cannot be made (`FailedMount`).
@@ -69,8 +77,13 @@ pub(super) enum VolumeError {
     #[error(transparent)]
     Field(#[from] EnvironmentError),
     /// Wasm Pods have no such volume.
-    #[error("unsupported volume type; emptyDir, configMap, secret, downwardAPI and projected are")]
+    #[error(
+        "unsupported volume type; emptyDir, configMap, secret, downwardAPI, projected and hostPath are supported"
+    )]
     Unsupported,
+    /// The machine's owner or the path itself says no.
+    #[error(transparent)]
+    HostPath(#[from] HostPathError),
     /// The disk failed.
     #[error("cannot write {0}")]
     Write(PathBuf, #[source] io::Error),
@@ -89,6 +102,8 @@ pub(super) struct Context<'a> {
     pub objects: &'a Objects,
     /// What the node has.
     pub allocatable: Amount,
+    /// The tokens of its service account.
+    pub tokens: &'a Tokens,
 }
 
 /// What a volume has to hold.
@@ -109,8 +124,10 @@ pub(super) fn contents(volume: &Volume, context: Context<'_>) -> Result<Content,
         context.downward(source.items.as_deref(), source.default_mode, &mut files)?;
     } else if let Some(projected) = &volume.projected {
         for source in projected.sources.iter().flatten() {
-            context.projection(source, projected.default_mode, &mut files)?;
+            context.projection(&volume.name, source, projected.default_mode, &mut files)?;
         }
+    } else if let Some(source) = &volume.host_path {
+        return Ok(Content::HostPath(source.clone()));
     } else {
         return Err(VolumeError::Unsupported);
     }
@@ -120,6 +137,7 @@ pub(super) fn contents(volume: &Volume, context: Context<'_>) -> Result<Content,
 impl Context<'_> {
     fn projection(
         &self,
+        volume: &str,
         source: &VolumeProjection,
         mode: Option<i32>,
         files: &mut Files,
@@ -132,6 +150,10 @@ impl Context<'_> {
             self.secret(&secret.name, secret.items.as_deref(), mode, optional, files)
         } else if let Some(downward) = &source.downward_api {
             self.downward(downward.items.as_deref(), mode, files)
+        } else if let Some(token) = &source.service_account_token {
+            // Without its token the volume is not written at all.
+            let text = self.tokens.get(volume, &token.path).unwrap_or_default();
+            put(files, &token.path, text.as_bytes().to_vec(), mode)
         } else {
             Err(VolumeError::Unsupported)
         }
@@ -252,13 +274,22 @@ fn bytes_of_secret(secret: &Secret) -> BTreeMap<&str, &[u8]> {
 #[derive(Debug)]
 pub(super) struct Volumes {
     folder: PathBuf,
+    /// Folders of the machine that may be mounted.
+    allowed: Vec<PathBuf>,
     written: BTreeMap<String, Content>,
+    /// Where hostPath volumes really are.
+    host_paths: HashMap<String, PathBuf>,
 }
 
 impl Volumes {
     /// Volumes below the folder of a Pod; nothing is written yet.
-    pub fn new(pod_folder: &Path) -> Self {
-        Self { folder: pod_folder.join("volumes"), written: BTreeMap::new() }
+    pub fn new(pod_folder: &Path, allowed: &[PathBuf]) -> Self {
+        Self {
+            folder: pod_folder.join("volumes"),
+            allowed: allowed.to_vec(),
+            written: BTreeMap::new(),
+            host_paths: HashMap::new(),
+        }
     }
 
     /// Makes a volume hold `content`.
@@ -267,20 +298,36 @@ impl Volumes {
             return Ok(());
         }
         let folder = folder(&self.folder, volume);
-        let failed = |source| VolumeError::Write(folder.clone(), source);
-        let (target, new) = (folder.clone(), content.clone());
-        tokio::task::spawn_blocking(move || write::write(&target, &new))
-            .await
-            .map_err(|error| failed(io::Error::other(error)))?
-            .map_err(failed)?;
+        let stopped = |error| VolumeError::Write(folder.clone(), io::Error::other(error));
+        let (target, new, allowed) = (folder.clone(), content.clone(), self.allowed.clone());
+        let write = move || prepare(target, new, &allowed);
+        if let Some(real) = tokio::task::spawn_blocking(write).await.map_err(stopped)?? {
+            self.host_paths.insert(volume.name.clone(), real);
+        }
         self.written.insert(volume.name.clone(), content);
         Ok(())
     }
 
     /// Where a volume is.
     pub fn path(&self, volume: &Volume) -> PathBuf {
-        folder(&self.folder, volume)
+        let real = self.host_paths.get(&volume.name);
+        real.cloned().unwrap_or_else(|| folder(&self.folder, volume))
     }
+}
+
+/// Makes a volume; where it really is, if not at `target`.
+fn prepare(
+    target: PathBuf,
+    content: Content,
+    allowed: &[PathBuf],
+) -> Result<Option<PathBuf>, VolumeError> {
+    match content {
+        Content::EmptyDir => write::folder(&target),
+        Content::Files(files) => write::files(&target, &files),
+        Content::HostPath(source) => return Ok(Some(host_path::prepare(&source, allowed)?)),
+    }
+    .map_err(|error| VolumeError::Write(target, error))?;
+    Ok(None)
 }
 
 /// The kubelet's layout, which people know from its nodes.

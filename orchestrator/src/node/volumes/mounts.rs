@@ -41,15 +41,16 @@ pub(in crate::node) fn mounts(
             (_, Some(expr)) if !expr.is_empty() => Some(expanded(expr, envs)?),
             _ => None,
         };
+        let writable = volume.empty_dir.is_some() || volume.host_path.is_some();
         let host_path = match part {
-            Some(part) => sub_path(&folder, &part, volume.empty_dir.is_some())?,
+            Some(part) => sub_path(&folder, &part, writable)?,
             None => folder,
         };
         mounts.push(Mount {
             container_path: mount.mount_path.clone(),
             host_path,
             // What the API says is not the guest's to change.
-            readonly: mount.read_only == Some(true) || volume.empty_dir.is_none(),
+            readonly: mount.read_only == Some(true) || !writable,
         });
     }
     Ok(mounts)
@@ -70,6 +71,9 @@ fn sub_path(folder: &Path, part: &str, create: bool) -> Result<PathBuf, MountErr
     let path = folder.join(part);
     if create {
         refuse_links(folder, part)?;
+        if path.exists() {
+            return Ok(path);
+        }
         std::fs::create_dir_all(&path)
             .map_err(|source| MountError::Create(path.clone(), source))?;
         return Ok(path);

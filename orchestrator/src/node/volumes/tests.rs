@@ -46,6 +46,7 @@ fn plan_with(source: Value, objects: &Objects) -> Result<BTreeMap<String, (Strin
         host_ip: [127, 0, 0, 1].into(),
         objects,
         allocatable: Amount::default(),
+        tokens: &Tokens::default(),
     };
     match contents(&volume(source), context).map_err(|error| error.to_string())? {
         Content::EmptyDir => Ok(BTreeMap::new()),
@@ -53,6 +54,7 @@ fn plan_with(source: Value, objects: &Objects) -> Result<BTreeMap<String, (Strin
             .into_iter()
             .map(|(path, file)| (path, (String::from_utf8(file.content).unwrap(), file.mode)))
             .collect()),
+        Content::HostPath(source) => panic!("{source:?}"),
     }
 }
 
@@ -119,7 +121,9 @@ fn projections_join_sources_and_fields_of_the_pod() {
         ])
     );
     assert!(
-        plan(json!({"hostPath": {"path": "/"}})).unwrap_err().starts_with("unsupported volume")
+        plan(json!({"nfs": {"path": "/", "server": "s"}}))
+            .unwrap_err()
+            .starts_with("unsupported volume")
     );
 }
 
@@ -142,6 +146,7 @@ fn config_map(data: Value) -> Content {
         host_ip: [127, 0, 0, 1].into(),
         objects: &objects,
         allocatable: Amount::default(),
+        tokens: &Tokens::default(),
     };
     contents(&volume(json!({"configMap": {"name": "settings"}})), context).unwrap()
 }
@@ -150,7 +155,7 @@ fn config_map(data: Value) -> Content {
 async fn a_changed_object_replaces_the_files_behind_an_open_folder() {
     let home = tempfile::tempdir().unwrap();
     let volume = volume(json!({"configMap": {"name": "settings"}}));
-    let mut volumes = Volumes::new(home.path());
+    let mut volumes = Volumes::new(home.path(), &[]);
     volumes.write(&volume, config_map(json!({"a": "1", "old": "x"}))).await.unwrap();
     let folder = volumes.path(&volume);
     assert!(folder.ends_with("volumes/kubernetes.io~configmap/v"));
@@ -162,7 +167,7 @@ async fn a_changed_object_replaces_the_files_behind_an_open_folder() {
     assert!(fs::symlink_metadata(folder.join("old")).is_err());
 
     // After a restart nothing is remembered, and nothing breaks.
-    let mut volumes = Volumes::new(home.path());
+    let mut volumes = Volumes::new(home.path(), &[]);
     volumes.write(&volume, config_map(json!({"a": "3"}))).await.unwrap();
     let mut names: Vec<_> = fs::read_dir(&folder)
         .unwrap()
@@ -185,7 +190,7 @@ async fn mounts_lead_to_volumes_and_parts_of_them() {
         ]}],
     }))
     .unwrap();
-    let mut volumes = Volumes::new(home.path());
+    let mut volumes = Volumes::new(home.path(), &[]);
     let list = spec.volumes.as_ref().unwrap();
     volumes.write(&list[0], config_map(json!({"a": "1"}))).await.unwrap();
     volumes.write(&list[1], Content::EmptyDir).await.unwrap();

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Content, Files};
+use super::Files;
 use crate::platform;
 
 /// The link to the version that is seen.
@@ -18,14 +18,15 @@ const NEXT: &str = "..data_tmp";
 /// What folders with a version begin with.
 const VERSION: &str = "..v";
 
-/// Makes `folder` hold `content`.
-pub(super) fn write(folder: &Path, content: &Content) -> io::Result<()> {
+/// Makes a folder for what guests write.
+pub(super) fn folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+/// Makes `folder` hold these files and no others.
+pub(super) fn files(folder: &Path, files: &Files) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    match content {
-        Content::EmptyDir => Ok(()),
-        Content::Files(files) if platform::LINKS => swap(folder, files),
-        Content::Files(files) => replace(folder, files),
-    }
+    if platform::LINKS { swap(folder, files) } else { replace(folder, files) }
 }
 
 fn swap(folder: &Path, files: &Files) -> io::Result<()> {

@@ -10,7 +10,7 @@ mod watch;
 
 pub use create::create;
 pub use delete::{delete, delete_collection, delete_with};
-pub use patch::{Patch, patch};
+pub use patch::{Patch, apply, patch};
 pub use read::{get, list};
 pub use update::update;
 pub use watch::watch;

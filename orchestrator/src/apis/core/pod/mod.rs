@@ -10,9 +10,12 @@ use crate::apis::checks::{forbidden, required};
 
 mod columns;
 mod quality;
+mod resize;
 #[cfg(test)]
 mod tests;
 mod update;
+
+pub use resize::validate_resize;
 
 /// The `pods` resource.
 #[derive(Debug)]
@@ -28,6 +31,11 @@ impl Strategy for Pods {
         Subresource::Connect { name: "binding", kind: "Binding", verbs: &[Verb::Create] },
         Subresource::Connect { name: "eviction", kind: "Eviction", verbs: &[Verb::Create] },
         Subresource::Connect { name: "log", kind: "Pod", verbs: &[Verb::Get] },
+        Subresource::Connect {
+            name: "resize",
+            kind: "Pod",
+            verbs: &[Verb::Get, Verb::Patch, Verb::Update],
+        },
     ];
     const COLUMNS: &'static [Column<Pod>] = &[
         Column::new("Ready", "How many of its containers are ready", |pod, _| {

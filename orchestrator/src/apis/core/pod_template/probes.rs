@@ -9,6 +9,9 @@ use crate::apis::checks::{
     forbidden, form, invalid, not_negative, one_of, port as number, required,
 };
 
+/// Why nothing can be executed in a container.
+const NO_COMMANDS: &str = "a WebAssembly sandbox has no other programs to execute; use httpGet, tcpSocket or grpc for a probe, httpGet or sleep for a hook";
+
 /// Checks the probes and hooks of a container.
 pub fn of_container(errors: &mut FieldErrors, path: &FieldPath, container: &Container) {
     if let Some(lifecycle) = &container.lifecycle {
@@ -113,6 +116,7 @@ impl Handlers<'_> {
         let Some(path) = self.next("exec") else { return };
         let empty = action.command.as_ref().is_none_or(Vec::is_empty);
         self.errors.check(!empty, || required(&path.child("command"), ""));
+        self.errors.push(forbidden(&path, NO_COMMANDS));
     }
 
     fn http_get(&mut self, action: Option<&HTTPGetAction>) {

@@ -374,14 +374,14 @@ fn what_means_nothing_here_warns() {
         "Pod",
         json!({"spec": {
             "hostPID": true, "terminationGracePeriodSeconds": -1,
-            "volumes": [{"name": "d", "hostPath": {"path": "/"}}],
+            "volumes": [{"name": "d", "nfs": {"server": "s", "path": "/"}}],
+            "dnsConfig": {"nameservers": ["192.0.2.1"]},
             "containers": [{
                 "name": "a", "image": "a", "securityContext": {"privileged": true},
                 "env": [{"name": "A"}, {"name": "A"}],
                 "ports": [{"containerPort": 80}, {"containerPort": 80, "name": "x"}],
                 "resources": {"limits": {"memory": "100m"}},
-                "livenessProbe": {"exec": {"command": ["true"]}},
-                "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
+                "lifecycle": {"preStop": {"tcpSocket": {"port": 80}}},
             }],
         }}),
     );
@@ -390,14 +390,43 @@ fn what_means_nothing_here_warns() {
         [
             "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
             "spec.hostPID: has no effect, there are no processes in WebAssembly",
-            "spec.volumes[0].hostPath: nodes cannot mount this type of volume, only configMap, downwardAPI, emptyDir, projected, secret",
+            "spec.dnsConfig.nameservers: has no effect, names are looked up by the node",
+            "spec.volumes[0].nfs: nodes cannot mount this type of volume, only configMap, downwardAPI, emptyDir, hostPath, projected, secret",
             "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
             "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
             "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             "spec.containers[0].resources.requests[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             "spec.containers[0].securityContext.privileged: has no effect, a sandbox gives no privileges",
-            "spec.containers[0].lifecycle: hooks are not run",
-            "spec.containers[0].livenessProbe: always fails, use httpGet or tcpSocket for WebAssembly",
+            "spec.containers[0].lifecycle.preStop.tcpSocket: always fails, use httpGet or sleep",
         ]
     );
+}
+
+#[test]
+fn what_a_sandbox_cannot_do_is_refused() {
+    let pod = object(
+        "v1",
+        "Pod",
+        json!({"spec": {
+            "volumes": [
+                {"name": "d", "hostPath": {"path": "/dev/sda", "type": "BlockDevice"}},
+                {"name": "p", "projected": {"sources": [
+                    {"clusterTrustBundle": {"name": "b", "path": "ca.pem"}},
+                ]}},
+            ],
+            "containers": [{
+                "name": "a", "image": "a",
+                "livenessProbe": {"exec": {"command": ["true"]}},
+                "lifecycle": {"postStart": {"exec": {"command": ["true"]}}},
+            }],
+        }}),
+    );
+    let errors = create_errors(&pod);
+    let told = |start: &str, words: &str| {
+        assert!(errors.iter().any(|e| e.starts_with(start) && e.contains(words)), "{errors:?}");
+    };
+    told("spec.volumes[0].hostPath.type: Forbidden", "files and directories only");
+    told("spec.volumes[1].projected.sources[0].clusterTrustBundle: Forbidden", "issues none");
+    told("spec.containers[0].livenessProbe.exec: Forbidden", "no other programs");
+    told("spec.containers[0].lifecycle.postStart.exec: Forbidden", "no other programs");
 }

@@ -22,6 +22,8 @@ const HOST_PATH_TYPES: [&str; 8] = [
     "FileOrCreate",
     "Socket",
 ];
+/// Those that no WebAssembly guest can open.
+const DEVICES: [&str; 3] = ["BlockDevice", "CharDevice", "Socket"];
 /// Seconds that a projected token lives at least: ten minutes.
 const TOKEN_SECONDS_MIN: i64 = 600;
 
@@ -102,6 +104,10 @@ fn source(errors: &mut FieldErrors, path: &FieldPath, volume: &Volume) {
         }
         let kind = of.type_.as_deref().unwrap_or_default();
         one_of(errors, &path.child("type"), kind, &HOST_PATH_TYPES);
+        errors.check(!DEVICES.contains(&kind), || {
+            let why = "a WebAssembly sandbox can open files and directories only";
+            forbidden(&path.child("type"), why)
+        });
     }
     if let Some(of) = &volume.persistent_volume_claim {
         let path = path.child("persistentVolumeClaim").child("claimName");
@@ -170,6 +176,15 @@ fn projection(errors: &mut FieldErrors, path: &FieldPath, source: &VolumeProject
             invalid(&path.child("expirationSeconds"), seconds, why)
         });
         target(errors, &path.child("path"), &of.path);
+    }
+    for (field, set) in [
+        ("clusterTrustBundle", source.cluster_trust_bundle.is_some()),
+        ("podCertificate", source.pod_certificate.is_some()),
+    ] {
+        errors.check(!set, || {
+            let why = "this cluster issues none; mount the ConfigMap kube-root-ca.crt for the cluster's own certificate authority";
+            forbidden(&path.child(field), why)
+        });
     }
 }
 

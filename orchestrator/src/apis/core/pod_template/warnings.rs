@@ -1,11 +1,12 @@
 //! What of a Pod's spec is allowed but probably not meant, or means nothing for WebAssembly.
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, Probe};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 
 use super::volumes::source_fields;
 use crate::api::{FieldPath, Quantity};
 
 /// Types of volumes that nodes can mount.
-const VOLUMES: [&str; 5] = ["configMap", "downwardAPI", "emptyDir", "projected", "secret"];
+const VOLUMES: [&str; 6] =
+    ["configMap", "downwardAPI", "emptyDir", "hostPath", "projected", "secret"];
 
 /// Warns about a template.
 pub fn template_warnings(template: &PodTemplateSpec) -> Vec<String> {
@@ -32,6 +33,7 @@ pub fn spec_warnings(path: &FieldPath, spec: &PodSpec) -> Vec<String> {
             warnings.push(format!("{path}: has no effect, there are no processes in WebAssembly"));
         }
     }
+    resolver(&mut warnings, path, spec);
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
         for field in source_fields(volume).iter().filter(|field| !VOLUMES.contains(&field.as_str()))
         {
@@ -57,20 +59,28 @@ fn container_warnings(warnings: &mut Vec<String>, path: &FieldPath, container: &
         let path = path.child("securityContext").child("privileged");
         warnings.push(format!("{path}: has no effect, a sandbox gives no privileges"));
     }
-    if container.lifecycle.as_ref().is_some_and(|l| l.pre_stop.is_some() || l.post_start.is_some())
-    {
-        warnings.push(format!("{}: hooks are not run", path.child("lifecycle")));
+    let hooks = container
+        .lifecycle
+        .as_ref()
+        .map(|all| [("postStart", all.post_start.as_ref()), ("preStop", all.pre_stop.as_ref())]);
+    for (field, hook) in hooks.into_iter().flatten() {
+        if hook.is_some_and(|hook| hook.tcp_socket.is_some()) {
+            let path = path.child("lifecycle").child(field).child("tcpSocket");
+            warnings.push(format!("{path}: always fails, use httpGet or sleep"));
+        }
     }
-    for (field, probe) in [
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-        ("startupProbe", &container.startup_probe),
+}
+
+fn resolver(warnings: &mut Vec<String>, path: &FieldPath, spec: &PodSpec) {
+    let Some(config) = &spec.dns_config else { return };
+    let path = path.child("dnsConfig");
+    for (field, set) in [
+        ("nameservers", config.nameservers.as_ref().is_some_and(|all| !all.is_empty())),
+        ("options", config.options.as_ref().is_some_and(|all| !all.is_empty())),
     ] {
-        let fails = |probe: &Probe| probe.exec.is_some() || probe.grpc.is_some();
-        if probe.as_ref().is_some_and(fails) {
+        if set {
             let path = path.child(field);
-            warnings
-                .push(format!("{path}: always fails, use httpGet or tcpSocket for WebAssembly"));
+            warnings.push(format!("{path}: has no effect, names are looked up by the node"));
         }
     }
 }

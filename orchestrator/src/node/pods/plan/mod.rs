@@ -66,6 +66,8 @@ pub struct Stop {
     pub id: String,
     /// Why, for an Event.
     pub message: String,
+    /// Seconds until it is ended by force, instead of the Pod's.
+    pub grace: Option<i64>,
 }
 
 /// When a container that ended is started again.
@@ -200,8 +202,9 @@ impl Plan {
         match &current.state {
             State::Created => self.start.push(name.clone()),
             State::Running { .. } => {
-                if let Some(message) = view.verdicts.condemned(container, current) {
-                    self.stop.push(Stop { name: name.clone(), id: current.id.clone(), message });
+                if let Some((message, grace)) = view.verdicts.condemned(container, current) {
+                    let (name, id) = (name.clone(), current.id.clone());
+                    self.stop.push(Stop { name, id, message, grace });
                 }
             }
             State::Exited(ending) if policy.restarts(ending.code) => {

@@ -229,7 +229,7 @@ fn a_container_that_fails_its_probe_is_stopped() {
     let mut case = Case::new(spec, &[("a", Running)]);
     case.verdicts.set("a", Kind::Liveness, false);
     let message = "Container a failed liveness probe, will be restarted".to_owned();
-    assert_eq!(case.plan().stop, [Stop { name: "a".into(), id: "a".into(), message }]);
+    assert_eq!(case.plan().stop, [Stop { name: "a".into(), id: "a".into(), message, grace: None }]);
 }
 
 #[test]

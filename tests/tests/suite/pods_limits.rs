@@ -1,0 +1,134 @@
+//! Limits on what Pods take from their node, and eviction.
+use crate::support::{TOOLBOX, cluster, create, events, pod, push, seen};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use podium_tests::eventually;
+use serde_json::{Value, json};
+
+fn reason(pod: &Pod) -> Option<String> {
+    pod.status.clone()?.reason
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_more_than_its_limits_is_evicted() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let writer = |name: &str, size_limit: Value, resources: Value| {
+        let mut object = pod(name, &["fill", "/scratch/file", "4", "600000"]);
+        object["spec"]["volumes"] =
+            json!([{"name": "scratch", "emptyDir": {"sizeLimit": size_limit}}]);
+        object["spec"]["containers"][0]["resources"] = resources;
+        object["spec"]["containers"][0]["volumeMounts"] =
+            json!([{"name": "scratch", "mountPath": "/scratch"}]);
+        object
+    };
+    let limit = |size: &str| json!({"limits": {"ephemeral-storage": size}});
+    create::<Pod>(&client, &writer("volume", json!("1Mi"), json!({}))).await;
+    create::<Pod>(&client, &writer("total", json!(null), limit("2Mi"))).await;
+    create::<Pod>(&client, &writer("modest", json!("8Mi"), limit("8Mi"))).await;
+    for (name, words) in [
+        ("volume", "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". "),
+        ("total", "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "),
+    ] {
+        let found = seen(&client, name, |pod| reason(pod).as_deref() == Some("Evicted")).await;
+        let status = found.status.unwrap();
+        assert_eq!(status.phase.as_deref(), Some("Failed"));
+        assert_eq!(status.message.as_deref(), Some(words));
+        let conditions = status.conditions.unwrap();
+        let target = conditions.iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
+        assert_eq!(target.reason.as_deref(), Some("TerminationByKubelet"));
+        events(&client, name, "Evicted", words.trim_end()).await;
+    }
+    let modest = seen(&client, "modest", |_| true).await.status.unwrap();
+    assert_eq!(modest.phase.as_deref(), Some("Running"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_runs_low_on_memory_evicts_the_greediest() {
+    let cluster = cluster(&["--node-memory", "256Mi"]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let hog = |name: &str, mebibytes: &str, request: &str| {
+        let mut object = pod(name, &["hog", mebibytes, "600000"]);
+        object["spec"]["containers"][0]["resources"] = json!({"requests": {"memory": request}});
+        object
+    };
+    create::<Pod>(&client, &hog("modest", "60", "100Mi")).await;
+    seen(&client, "modest", |pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"))
+        .await;
+    create::<Pod>(&client, &hog("greedy", "130", "1Mi")).await;
+
+    let evicted = seen(&client, "greedy", |pod| reason(pod).as_deref() == Some("Evicted")).await;
+    let message = evicted.status.unwrap().message.unwrap();
+    assert!(
+        message.starts_with("The node was low on resource: memory. Threshold quantity: 100Mi, "),
+        "{message}"
+    );
+    assert!(message.contains("Container main was using 13"), "{message}");
+    assert!(message.contains("request is 1Mi, has larger consumption of memory."), "{message}");
+    let nodes = Api::<Node>::all(client.clone());
+    eventually("the node says that it is under pressure", async || {
+        let node = nodes.list(&Default::default()).await.unwrap().items.remove(0);
+        let conditions = node.status.unwrap_or_default().conditions.unwrap_or_default();
+        let memory = conditions.into_iter().find(|c| c.type_ == "MemoryPressure").unwrap();
+        if memory.status == "True" { Ok(()) } else { Err(memory) }
+    })
+    .await;
+    // Bound by hand, as nobody schedules what asks for nothing to such a node.
+    let mut late = pod("late", &["exit", "0"]);
+    let node = nodes.list(&Default::default()).await.unwrap().items.remove(0);
+    late["spec"]["nodeName"] = json!(node.metadata.name);
+    create::<Pod>(&client, &late).await;
+    let refused = seen(&client, "late", |pod| reason(pod).is_some()).await.status.unwrap();
+    assert_eq!(refused.reason.as_deref(), Some("Evicted"));
+    assert_eq!(refused.message.as_deref(), Some("The node had condition: [MemoryPressure]. "));
+    let modest = seen(&client, "modest", |_| true).await.status.unwrap();
+    assert_eq!(modest.phase.as_deref(), Some("Running"), "who keeps to its request stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_resized_while_it_runs() {
+    let cluster = cluster(&[]).await;
+    let Some(kubectl) = cluster.kubectl() else { return };
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let mut object = pod("grows", &["sleep", "600000"]);
+    object["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "100m", "memory": "32Mi"}});
+    create::<Pod>(&client, &object).await;
+    seen(&client, "grows", |pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"))
+        .await;
+    let resize = |request: &str, limit: &str| {
+        let limits = json!({"limits": {"cpu": limit}, "requests": {"cpu": request}});
+        let patch = json!({"spec": {"containers": [{"name": "main", "resources": limits}]}});
+        patch.to_string()
+    };
+    let arguments = ["patch", "pod", "grows", "--subresource", "resize", "--patch"];
+    kubectl.run(&[&arguments[..], &[resize("20m", "200m").as_str()]].concat()).await;
+    let resources = |pod: &Pod| {
+        let status = pod.status.clone()?.container_statuses?.into_iter().next()?;
+        let limits = status.resources?.limits?;
+        Some((limits.get("cpu")?.0.clone(), status.restart_count))
+    };
+    seen(&client, "grows", |pod| resources(pod) == Some(("200m".to_owned(), 0))).await;
+
+    kubectl.run(&[&arguments[..], &[resize("999", "1000").as_str()]].concat()).await;
+    let waits = |pod: &Pod| {
+        let conditions = pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+        conditions.into_iter().find(|c| c.type_ == "PodResizePending").and_then(|c| c.reason)
+    };
+    let waiting = seen(&client, "grows", |pod| waits(pod).is_some()).await;
+    assert_eq!(waits(&waiting).as_deref(), Some("Infeasible"));
+    assert_eq!(resources(&waiting), Some(("200m".to_owned(), 0)));
+    kubectl.run(&[&arguments[..], &[resize("30m", "300m").as_str()]].concat()).await;
+    seen(&client, "grows", |pod| waits(pod).is_none() && resources(pod).unwrap().0 == "300m").await;
+
+    let quality = json!({"spec": {"containers": [{"name": "main", "image": "other"}]}}).to_string();
+    let refused = kubectl.fail(&[&arguments[..], &[quality.as_str()]].concat(), "").await;
+    assert!(refused.contains("only cpu and memory resources are mutable"), "{refused}");
+    let more = resize("40m", "400m");
+    let plain = ["patch", "pod", "grows", "--patch", more.as_str()];
+    let refused = kubectl.fail(&plain, "").await;
+    assert!(refused.contains("pod updates may not change fields other than"), "{refused}");
+}
