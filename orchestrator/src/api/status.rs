@@ -58,6 +58,14 @@ pub enum ApiError {
         /// What stands against it.
         why: String,
     },
+    /// 409: others set what a configuration would change.
+    #[error("{message}")]
+    ApplyConflict {
+        /// The whole message.
+        message: String,
+        /// Who set it and which field it is, each.
+        causes: Vec<(String, String)>,
+    },
     /// 410: the history asked for is gone; list again.
     #[error("{0}")]
     Expired(String),
@@ -93,6 +101,9 @@ pub enum ApiError {
     /// 500: our fault. The text must not quote a secret.
     #[error("Internal error occurred: {0}")]
     Internal(String),
+    /// 500: a configuration that does not fit its kind, which Kubernetes answers so.
+    #[error("{0}")]
+    Untyped(String),
     /// 503: not now.
     #[error("{0}")]
     Unavailable(String),
@@ -111,13 +122,13 @@ impl ApiError {
             Self::NotFound { .. } | Self::NoSuchPath => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable(_) => 406,
-            Self::AlreadyExists { .. } | Self::Conflict { .. } => 409,
+            Self::AlreadyExists { .. } | Self::Conflict { .. } | Self::ApplyConflict { .. } => 409,
             Self::Expired(_) => 410,
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType(_) => 415,
             Self::Invalid { .. } | Self::Unprocessable(_) => 422,
             Self::TooManyRequests { .. } => 429,
-            Self::Internal(_) => 500,
+            Self::Internal(_) | Self::Untyped(_) => 500,
             Self::Unavailable(_) => 503,
             Self::Timeout(_) => 504,
         }
@@ -133,13 +144,14 @@ impl ApiError {
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::NotAcceptable(_) => "NotAcceptable",
             Self::AlreadyExists { .. } => "AlreadyExists",
-            Self::Conflict { .. } => "Conflict",
+            Self::Conflict { .. } | Self::ApplyConflict { .. } => "Conflict",
             Self::Expired(_) => "Expired",
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
             Self::Invalid { .. } | Self::Unprocessable(_) => "Invalid",
             Self::TooManyRequests { .. } => "TooManyRequests",
             Self::Internal(_) => "InternalError",
+            Self::Untyped(_) => "",
             Self::Unavailable(_) => "ServiceUnavailable",
             Self::Timeout(_) => "Timeout",
         }
@@ -151,6 +163,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.to_string(), "reason": self.reason(), "code": self.code(),
         });
+        if let Some(status) = status.as_object_mut().filter(|_| self.reason().is_empty()) {
+            status.remove("reason");
+        }
         let details = self.details();
         if details.as_object().is_some_and(|details| !details.is_empty()) {
             status["details"] = details;
@@ -197,6 +212,15 @@ impl ApiError {
                     details["group"] = json!(group);
                 }
                 details
+            }
+            Self::ApplyConflict { causes, .. } => {
+                let cause = |(manager, field): &(String, String)| {
+                    json!({
+                        "reason": "FieldManagerConflict",
+                        "message": format!("conflict with {manager}"), "field": field,
+                    })
+                };
+                json!({"causes": causes.iter().map(cause).collect::<Vec<_>>()})
             }
             Self::TooManyRequests { retry_after, .. } => json!({"retryAfterSeconds": retry_after}),
             _ => json!({}),

@@ -16,6 +16,7 @@ mod completion;
 pub mod data_dir;
 pub mod kubeconfig;
 mod listeners;
+mod pod_network;
 mod push;
 mod up;
 mod version;

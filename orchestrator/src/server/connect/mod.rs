@@ -8,6 +8,7 @@ use crate::api::ApiError;
 mod binding;
 mod finalize;
 mod log;
+pub mod proxy;
 pub mod scale;
 mod token;
 

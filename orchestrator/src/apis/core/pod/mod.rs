@@ -27,6 +27,7 @@ impl Strategy for Pods {
         Subresource::Status,
         Subresource::Connect { name: "binding", kind: "Binding", verbs: &[Verb::Create] },
         Subresource::Connect { name: "log", kind: "Pod", verbs: &[Verb::Get] },
+        Subresource::Connect { name: "proxy", kind: "PodProxyOptions", verbs: Verb::PROXY },
     ];
     const COLUMNS: &'static [Column<Pod>] = &[
         Column::new("Ready", "How many of its containers are ready", |pod, _| {
