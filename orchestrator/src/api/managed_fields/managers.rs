@@ -162,9 +162,9 @@ impl Managers {
         updaters.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
         let mut buckets: HashMap<String, usize> = HashMap::new();
         for manager in updaters {
-            match buckets.get(&manager.api_version) {
+            match buckets.get(&manager.api_version).copied() {
                 Some(at) if surplus > 0 => {
-                    let bucket: &mut Manager = &mut kept[*at];
+                    let bucket: &mut Manager = &mut kept[at];
                     bucket.name = ANCIENT.into();
                     bucket.subresource = String::new();
                     bucket.fields = std::mem::take(&mut bucket.fields).union(&manager.fields);

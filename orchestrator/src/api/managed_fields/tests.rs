@@ -239,10 +239,32 @@ fn an_object_keeps_ten_managers_that_update() {
         track(&by, Some(&object), &mut new);
         object = new;
     }
-    let names: Vec<_> = object.metadata.managed_fields.iter().flatten();
-    let names: Vec<&str> = names.iter().filter_map(|entry| entry.manager.as_deref()).collect();
+    let entries = object.metadata.managed_fields.iter().flatten();
+    let names: Vec<&str> = entries.filter_map(|entry| entry.manager.as_deref()).collect();
     assert_eq!(names.len(), 10, "{names:?}");
     assert_eq!(names[0], "ancient-changes");
     let ancient = fields(&object, "ancient-changes");
     assert!(ancient["f:spec"].get("f:replicas").is_some() && names.contains(&"m12"), "{ancient}");
+}
+
+#[test]
+fn what_keeps_a_part_of_a_map_keeps_the_map() {
+    // After client-side apply kubectl owns the maps themselves.
+    let mut live = Object::from_value(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "d", "labels": {"a": "1", "b": "1"}, "annotations": {"x": "1"}},
+    }))
+    .unwrap();
+    track(&author("kubectl"), None, &mut live);
+    for entry in live.metadata.managed_fields.iter_mut().flatten() {
+        entry.operation = Some("Apply".into());
+    }
+    let mut wish = config(json!({}));
+    wish["metadata"]["labels"] = json!({"a": "1"});
+    let applied = object(apply(&author("kubectl"), Some(&live), &wish, false).unwrap());
+    assert_eq!(
+        applied.metadata.labels.unwrap().into_iter().collect::<Vec<_>>(),
+        [("a".into(), "1".into())]
+    );
+    assert_eq!(applied.metadata.annotations, None);
 }

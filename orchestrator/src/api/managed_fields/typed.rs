@@ -84,11 +84,8 @@ impl Node {
     }
 
     /// Whether the names below are the type's, not the user's.
-    fn names_fields(self, name: &str) -> bool {
-        match self {
-            Self::Struct(Some(shape)) => shape.contains_key(name),
-            _ => false,
-        }
+    fn names_fields(self) -> bool {
+        matches!(self, Self::Struct(Some(_)))
     }
 }
 
@@ -381,7 +378,7 @@ pub(super) fn with_parents(node: Node, set: &FieldSet) -> FieldSet {
             None => node.item(),
         };
         let mut child = with_parents(below, child);
-        child.member |= name.is_some_and(|name| node.names_fields(name));
+        child.member |= name.is_some() && node.names_fields();
         whole.children.insert(element.clone(), child);
     }
     whole
