@@ -69,7 +69,11 @@ impl Kinds {
         self.add::<scheduling::PriorityClass>();
         self.add::<authentication::SelfSubjectReview>();
         self.add::<authentication::TokenRequest>();
+        self.add::<authentication::TokenReview>();
+        self.add::<authorization::LocalSubjectAccessReview>();
         self.add::<authorization::SelfSubjectAccessReview>();
+        self.add::<authorization::SelfSubjectRulesReview>();
+        self.add::<authorization::SubjectAccessReview>();
         use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
         self.generator.subschema_for::<meta::Status>();
         self.generator.subschema_for::<meta::DeleteOptions>();
@@ -99,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 json!([{"group": group, "version": version, "kind": kind}]);
         }
         extend(&name, &mut schema, &merge_keys);
-        shapes_of(&name, &schema, &mut shapes)?;
+        shapes_of(&name, &schema, &merge_keys, &mut shapes)?;
         let mut references = BTreeSet::new();
         referred(&schema, &mut references);
         let references: Vec<_> = references.into_iter().collect();
@@ -165,18 +169,41 @@ fn extend(name: &str, schema: &mut Value, merge_keys: &MergeKeys<'_>) {
     }
 }
 
-fn shapes_of(name: &str, schema: &Value, shapes: &mut String) -> Result<(), std::fmt::Error> {
+/// Writes a line for each field of a type that is more than a plain value: type, field, the
+/// type it refers to, patch-merge-key, patch-strategy, list-type, list-map-keys, its form
+/// (`list`, `map` or `-`) and whether it is, or its items are, one value (`atomic` or `-`).
+fn shapes_of(
+    name: &str,
+    schema: &Value,
+    merge_keys: &MergeKeys<'_>,
+    shapes: &mut String,
+) -> Result<(), std::fmt::Error> {
     let properties = schema.get("properties").and_then(Value::as_object);
     for (field, schema) in properties.into_iter().flatten() {
         let mut references = BTreeSet::new();
         referred(schema, &mut references);
         let of = references.into_iter().next().unwrap_or_default();
-        let says = |extension: &str| {
-            schema.get(format!("x-kubernetes-{extension}")).and_then(Value::as_str).unwrap_or("-")
+        let columns = merge_keys.get(&(name, field.as_str()));
+        let says = |at: usize| columns.and_then(|columns| columns.get(at)).unwrap_or(&"-");
+        let form = match schema.get("type").and_then(Value::as_str) {
+            Some("array") => "list",
+            _ if schema.get("additionalProperties").is_some() => "map",
+            _ => "-",
         };
-        let (key, strategy) = (says("patch-merge-key"), says("patch-strategy"));
-        if !of.is_empty() || strategy != "-" {
-            writeln!(shapes, "{name}\t{field}\t{of}\t{key}\t{strategy}")?;
+        let type_is_atomic =
+            merge_keys.get(&(of.as_str(), ".")).is_some_and(|of| of[2] == "atomic");
+        let atomic = match form {
+            "map" => *says(2) == "atomic",
+            "list" => type_is_atomic,
+            _ => type_is_atomic || *says(2) == "atomic",
+        };
+        let atomic = if atomic { "atomic" } else { "-" };
+        let (key, strategy, list, keys) = (says(3), says(4), says(0), says(1));
+        if !of.is_empty() || columns.is_some() {
+            writeln!(
+                shapes,
+                "{name}\t{field}\t{of}\t{key}\t{strategy}\t{list}\t{keys}\t{form}\t{atomic}"
+            )?;
         }
     }
     Ok(())

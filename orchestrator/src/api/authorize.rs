@@ -73,8 +73,25 @@ pub enum Decision {
     Deny(String),
 }
 
+/// Something that somebody may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Verbs; `*` is all.
+    pub verbs: Vec<String>,
+    /// API groups of resources; `*` is all.
+    pub groups: Vec<String>,
+    /// Plural names of resources; `*` is all.
+    pub resources: Vec<String>,
+    /// Paths, for a rule that is about no resource.
+    pub paths: Vec<String>,
+}
+
 /// Decides who may do what.
 pub trait Authorizer: Send + Sync + 'static {
     /// Whether `user` may do what `attributes` say.
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision;
+    /// All that `user` may do in `namespace`, as far as it can be listed.
+    fn rules(&self, _user: &User, _namespace: &str) -> Vec<Rule> {
+        Vec::new()
+    }
 }

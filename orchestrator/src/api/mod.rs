@@ -11,6 +11,7 @@ mod field;
 pub mod indexes;
 pub mod int_or_string;
 mod key;
+pub mod managed_fields;
 pub mod names;
 mod object;
 pub mod patch;
@@ -22,7 +23,7 @@ mod selector;
 mod status;
 
 pub use age::{age, human_duration};
-pub use authorize::{Attributes, Authorizer, Decision, User};
+pub use authorize::{Attributes, Authorizer, Decision, Rule, User};
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use key::{GroupResource, GroupVersionKind, ObjectKey};
 pub use object::{DecodeError, Object};

@@ -73,6 +73,10 @@ impl Verb {
         Self::Watch,
     ];
 
+    /// What can be asked of something that is proxied to.
+    pub const PROXY: &'static [Self] =
+        &[Self::Create, Self::Delete, Self::Get, Self::Patch, Self::Update];
+
     /// The word in discovery and authorization.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -337,6 +341,11 @@ pub trait Computed: Send + Sync {
         user: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError>;
+    /// The bearer token whose owner `create` shall be told as the user, anonymous if the token
+    /// is not good; none for an answer about the caller.
+    fn token(&self, _object: &Object) -> Option<String> {
+        None
+    }
 }
 
 /// A row of the table: all the server knows of one resource.

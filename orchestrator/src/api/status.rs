@@ -58,6 +58,14 @@ pub enum ApiError {
         /// What stands against it.
         why: String,
     },
+    /// 409: others set what a configuration would change.
+    #[error("{message}")]
+    ApplyConflict {
+        /// The whole message.
+        message: String,
+        /// Who set it and which field it is, each.
+        causes: Vec<(String, String)>,
+    },
     /// 410: the history asked for is gone; list again.
     #[error("{0}")]
     Expired(String),
@@ -92,7 +100,8 @@ pub enum ApiError {
         /// What stands against it, as a reason and its words.
         cause: Option<(&'static str, String)>,
     },
-    /// 500: asked for something that cannot be done in this state. The text is complete.
+    /// 500: asked for what cannot be done with the objects as they are, which Kubernetes answers so.
+    /// The text is complete.
     #[error("{0}")]
     Unsupported(String),
     /// 500: our fault. The text must not quote a secret.
@@ -116,7 +125,7 @@ impl ApiError {
             Self::NotFound { .. } | Self::NoSuchPath => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable(_) => 406,
-            Self::AlreadyExists { .. } | Self::Conflict { .. } => 409,
+            Self::AlreadyExists { .. } | Self::Conflict { .. } | Self::ApplyConflict { .. } => 409,
             Self::Expired(_) => 410,
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType(_) => 415,
@@ -138,7 +147,7 @@ impl ApiError {
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::NotAcceptable(_) => "NotAcceptable",
             Self::AlreadyExists { .. } => "AlreadyExists",
-            Self::Conflict { .. } => "Conflict",
+            Self::Conflict { .. } | Self::ApplyConflict { .. } => "Conflict",
             Self::Expired(_) => "Expired",
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
@@ -157,6 +166,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.to_string(), "reason": self.reason(), "code": self.code(),
         });
+        if let Some(status) = status.as_object_mut().filter(|_| self.reason().is_empty()) {
+            status.remove("reason");
+        }
         let details = self.details();
         if details.as_object().is_some_and(|details| !details.is_empty()) {
             status["details"] = details;
@@ -213,6 +225,15 @@ impl ApiError {
                     details["causes"] = json!([{"reason": reason, "message": message}]);
                 }
                 details
+            }
+            Self::ApplyConflict { causes, .. } => {
+                let cause = |(manager, field): &(String, String)| {
+                    json!({
+                        "reason": "FieldManagerConflict",
+                        "message": format!("conflict with {manager}"), "field": field,
+                    })
+                };
+                json!({"causes": causes.iter().map(cause).collect::<Vec<_>>()})
             }
             _ => json!({}),
         }

@@ -1,6 +1,6 @@
 //! Who may do what, until roles decide it: the cluster's own parts everything,
 //! everyone else next to nothing.
-use crate::api::{Attributes, Authorizer, Decision, User};
+use crate::api::{Attributes, Authorizer, Decision, Rule, User};
 
 /// The group that may do everything, as in Kubernetes.
 pub const MASTERS: &str = "system:masters";
@@ -23,6 +23,7 @@ const PUBLIC_PATHS: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
 const SELF_REVIEWS: &[(&str, &str)] = &[
     ("authentication.k8s.io", "selfsubjectreviews"),
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
 ];
 
 /// Lets the group `system:masters`, the control plane and the nodes do
@@ -37,6 +38,26 @@ impl Authorizer for ComponentAuthorizer {
         } else {
             Decision::Deny(String::new())
         }
+    }
+
+    fn rules(&self, user: &User, _: &str) -> Vec<Rule> {
+        let all = || vec!["*".to_owned()];
+        let resources =
+            |verbs, groups, resources| Rule { verbs, groups, resources, paths: Vec::new() };
+        let paths = |verbs, paths| Rule { verbs, paths, ..Rule::default() };
+        if is_master(user) || is_component(user) {
+            return vec![resources(all(), all(), all()), paths(all(), all())];
+        }
+        let mut rules = Vec::new();
+        if user.groups.iter().any(|group| group == AUTHENTICATED) {
+            rules.extend(SELF_REVIEWS.iter().map(|(group, resource)| {
+                let one = |text: &str| vec![text.to_owned()];
+                resources(one("create"), one(group), one(resource))
+            }));
+        }
+        let open = PUBLIC_PATHS.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/*")]);
+        rules.push(paths(all(), open.collect()));
+        rules
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::data_dir::{DataDir, write_atomic};
+use super::pod_network::PodNetwork;
 use super::{kubeconfig, listeners};
 use crate::api::User;
 use crate::auth::authorizer::{AUTHENTICATED, MASTERS};
@@ -190,6 +191,7 @@ impl Cluster {
         let as_user = |user: User| in_process(router.clone(), user);
         let component = |name: &str| as_user(User::component(name));
         let informers = Informers::new(component("system:kube-controller-manager"));
+        server.connect(Arc::new(PodNetwork(switch.clone())));
         let runtime = shim::runtime::Config {
             data_dir: data_dir.node(),
             switch: switch.clone(),

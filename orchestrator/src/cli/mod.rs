@@ -28,6 +28,7 @@ mod logs;
 mod manifests;
 mod output;
 mod port;
+mod pod_network;
 mod push;
 mod rollout;
 mod run;

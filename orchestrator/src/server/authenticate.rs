@@ -28,11 +28,17 @@ pub async fn user(server: &Server, parts: &mut Parts) -> Result<User, ApiError> 
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
-    let claims = token.and_then(|token| server.tokens().verify(token, server.now()).ok());
-    match claims {
-        Some(claims) if is_alive(server, &claims).await => Ok(claims.user()),
-        _ => Err(ApiError::Unauthorized),
-    }
+    let user = match token {
+        Some(token) => bearer(server, token).await,
+        None => None,
+    };
+    user.ok_or(ApiError::Unauthorized)
+}
+
+/// Whose a bearer token is, if it is good.
+pub async fn bearer(server: &Server, token: &str) -> Option<User> {
+    let claims = server.tokens().verify(token, server.now()).ok()?;
+    is_alive(server, &claims).await.then(|| claims.user())
 }
 
 /// Whether the objects a token is bound to are still the same.

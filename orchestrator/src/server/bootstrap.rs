@@ -80,7 +80,7 @@ async fn ensure(
         namespace: namespace.into(),
         resource: plural.into(),
         name,
-        subresource: String::new(),
+        ..ResourcePath::default()
     };
     let (query, headers) = (Query::default(), HeaderMap::new());
     let mut call = Call {
@@ -92,13 +92,14 @@ async fn ensure(
         headers: &headers,
         warnings: Vec::new(),
     };
-    let options = WriteOptions { dry_run: false, field_validation: FieldValidation::Strict };
+    let options =
+        WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() };
     let wished = write::object(&call, object)?;
     // Looked up first: a create would find the Service's address allocated, to itself.
     match server.storage().get(&row, &call.key()).await {
         Ok(_) => {}
         Err(StorageError::NotFound { .. }) => {
-            let created = write::create(&mut call, wished, write::Oddities::default(), &options);
+            let created = write::create(&mut call, wished.into(), &options);
             return created.await.map(|_| ());
         }
         Err(error) => return Err(storage_error(&row, &call.path.name, error)),

@@ -28,6 +28,7 @@ mod body;
 mod bootstrap;
 mod call;
 mod connect;
+mod dialer;
 mod discovery;
 mod errors;
 mod follow;
@@ -38,6 +39,7 @@ mod negotiate;
 mod nodes;
 mod openapi;
 mod output;
+mod ownership;
 mod path;
 mod pipeline;
 mod query;
@@ -45,6 +47,7 @@ mod verbs;
 mod write;
 
 pub use bootstrap::Bootstrap;
+pub use dialer::Dialer;
 pub use nodes::NodeApis;
 
 /// The settings of the server.
@@ -91,6 +94,7 @@ struct Inner {
     discovery: discovery::Discovery,
     openapi: OnceLock<openapi::OpenApi>,
     nodes: NodeApis,
+    dialer: OnceLock<Arc<dyn Dialer>>,
     in_flight: Semaphore,
     ready: AtomicBool,
     stopping: CancellationToken,
@@ -109,6 +113,7 @@ impl Server {
             discovery,
             openapi: OnceLock::new(),
             nodes: NodeApis::default(),
+            dialer: OnceLock::new(),
             ready: AtomicBool::new(false),
             stopping: CancellationToken::new(),
         }))
@@ -151,6 +156,11 @@ impl Server {
         &self.0.nodes
     }
 
+    /// Connects the server to the pod network; only the first time counts.
+    pub fn connect(&self, dialer: Arc<dyn Dialer>) {
+        self.0.dialer.get_or_init(|| dialer);
+    }
+
     /// Whether the objects that every client expects are there.
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire)
@@ -159,6 +169,10 @@ impl Server {
     /// Ends every watch, so that connections can end.
     pub fn begin_stop(&self) {
         self.0.stopping.cancel();
+    }
+
+    fn dialer(&self) -> Option<&Arc<dyn Dialer>> {
+        self.0.dialer.get()
     }
 
     fn set_ready(&self) {

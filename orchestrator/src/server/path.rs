@@ -20,14 +20,24 @@ pub struct ResourcePath {
     pub name: String,
     /// Subresource; empty for the object itself.
     pub subresource: String,
+    /// What follows `proxy`, as it was sent: from the slash on, empty if there is none.
+    pub tail: String,
 }
+
+/// Segments before this one are names, so they must be text; later ones may belong to who is proxied to.
+const NAMES: usize = 5;
 
 impl ResourcePath {
     /// What `path` names, unless it is no path of a resource.
     pub fn parse(path: &str) -> Option<Self> {
         let mut segments = Vec::with_capacity(8);
-        for segment in path.strip_prefix('/')?.split('/') {
-            segments.push(percent_decode_str(segment).decode_utf8().ok()?);
+        for (index, segment) in path.strip_prefix('/')?.split('/').enumerate() {
+            let decoded = percent_decode_str(segment);
+            segments.push(match decoded.clone().decode_utf8() {
+                Ok(text) => text,
+                Err(_) if index >= NAMES => decoded.decode_utf8_lossy(),
+                Err(_) => return None,
+            });
         }
         let mut segments = segments.iter().map(AsRef::as_ref);
         let mut found = Self::default();
@@ -39,6 +49,7 @@ impl ResourcePath {
         found.version = segments.next()?.to_owned();
         let rest: Vec<&str> = segments.collect();
         match rest.as_slice() {
+            ["namespaces", "", ..] => return None,
             // `namespaces/x/status` is a subresource of the namespace, `namespaces/x/pods` is not.
             ["namespaces", namespace, resource @ ..]
                 if !matches!(resource, [] | ["status" | "finalize"]) =>
@@ -47,6 +58,9 @@ impl ResourcePath {
                 found.object(resource)?;
             }
             resource => found.object(resource)?,
+        }
+        if found.subresource == "proxy" {
+            found.tail = tail(path, &found).to_owned();
         }
         let empty = found.version.is_empty() || found.resource.is_empty();
         (!empty).then_some(found)
@@ -88,6 +102,7 @@ impl ResourcePath {
             [resource] => (resource, "", ""),
             [resource, name] if !name.is_empty() => (resource, name, ""),
             [resource, name, subresource] if !name.is_empty() => (resource, name, subresource),
+            [resource, name, "proxy", ..] if !name.is_empty() => (resource, name, "proxy"),
             _ => return None,
         };
         self.resource = resource.to_owned();
@@ -95,6 +110,16 @@ impl ResourcePath {
         self.subresource = subresource.to_owned();
         Some(())
     }
+}
+
+/// What follows the `proxy` of a path.
+fn tail<'a>(path: &'a str, found: &ResourcePath) -> &'a str {
+    let mut segments = if found.group.is_empty() { 5 } else { 6 };
+    if !found.namespace.is_empty() {
+        segments += 2;
+    }
+    // The slash before the first segment is the first of as many.
+    path.match_indices('/').nth(segments).map_or("", |(at, _)| &path[at..])
 }
 
 /// The name in `metadata.name=NAME`, if that is the whole selector.
@@ -128,6 +153,23 @@ mod tests {
             ("/api/v1/nodes/a%3Ab", ["", "v1", "", "nodes", "a:b", ""]),
         ] {
             assert_eq!(parsed(path), Some(expected.map(str::to_owned)), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_follows_proxy_is_passed_on_as_it_came() {
+        let tail = |path: &str| {
+            let found = ResourcePath::parse(path).unwrap();
+            assert_eq!(found.subresource, "proxy");
+            (found.name, found.tail)
+        };
+        for (path, name, expected) in [
+            ("/api/v1/nodes/n/proxy", "n", ""),
+            ("/api/v1/nodes/n/proxy/", "n", "/"),
+            ("/api/v1/nodes/n/proxy/a%2Fb/%ff/", "n", "/a%2Fb/%ff/"),
+            ("/api/v1/namespaces/x/services/http:web:80/proxy/a//b", "http:web:80", "/a//b"),
+        ] {
+            assert_eq!(tail(path), (name.to_owned(), expected.to_owned()), "{path}");
         }
     }
 

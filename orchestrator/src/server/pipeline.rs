@@ -31,7 +31,8 @@ async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
     match respond(server, parts, body).await {
         Ok(response) => response,
         Err(error) => {
-            if error.code() >= 500 {
+            // A configuration that does not fit is no failure of ours, whatever its code.
+            if error.code() >= 500 && !matches!(error, ApiError::Unsupported(_)) {
                 tracing::error!(error = %error, "request failed");
             }
             output::refusal(&error)
@@ -96,7 +97,7 @@ fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Response, A
 }
 
 fn root(server: &Server) -> Response {
-    let mut paths = vec!["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
+    let mut paths = vec!["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
     paths.extend(server.discovery().paths());
     paths.sort_unstable();
     let json = json!({"paths": paths}).to_string();
@@ -116,6 +117,11 @@ async fn resource(
         .table()
         .get(&path.group, &path.version, &path.resource)
         .ok_or(ApiError::NoSuchPath)?;
+    let known =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    if !known.contains(&parts.method) && path.subresource != "proxy" {
+        return Err(ApiError::MethodNotAllowed);
+    }
     let in_namespace = !path.namespace.is_empty();
     let misplaced = if row.namespaced() {
         // All namespaces at once can be read, but nothing in them written or named.
@@ -129,7 +135,7 @@ async fn resource(
     let headers = &parts.headers;
     let mut call = Call { server, row, user, path, query, headers, warnings: Vec::new() };
     if !path.subresource.is_empty() {
-        return subresource(&mut call, &parts.method, verb, body).await;
+        return subresource(&mut call, parts, verb, body).await;
     }
     let accepted = negotiate(accept(parts))?;
     let allowed = row.verbs.iter().find(|allowed| allowed.as_str() == verb);
@@ -154,7 +160,7 @@ fn names_object(verb: Verb) -> bool {
 
 async fn subresource(
     call: &mut Call<'_>,
-    method: &Method,
+    parts: &Parts,
     verb: &str,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -170,11 +176,14 @@ async fn subresource(
         if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
             return Err(ApiError::MethodNotAllowed);
         }
-        let reply = connect::call(call, method, body).await?;
+        if name == "proxy" {
+            return connect::proxy::call(call, parts, body).await;
+        }
+        let reply = connect::call(call, &parts.method, body).await?;
         return output::render(call, Default::default(), reply);
     }
     let accepted = negotiate(call.headers.get("accept").and_then(|value| value.to_str().ok()))?;
-    let reply = match (found, method) {
+    let reply = match (found, &parts.method) {
         (Subresource::Scale { .. }, _) => connect::scale::call(call, found, verb, body).await,
         (_, &Method::GET | &Method::HEAD) => verbs::get(call).await,
         (_, &Method::PUT) => verbs::update(call, body, Part::Status).await,
@@ -190,7 +199,15 @@ pub async fn compute(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
     let media_type = body::media_type(call.headers);
     let document = body::decode(media_type, &body::read(body).await?)?;
     let object = write::object(call, document.value)?;
-    let answer = computed.create(object, call.user, call.server.authorizer())?;
+    let owner = match computed.token(&object) {
+        Some(token) => {
+            let owner = authenticate::bearer(call.server, &token).await;
+            Some(owner.unwrap_or_else(User::anonymous))
+        }
+        None => None,
+    };
+    let user = owner.as_ref().unwrap_or(call.user);
+    let answer = computed.create(object, user, call.server.authorizer())?;
     Ok(Reply::Object(StatusCode::CREATED, Served::from(answer)))
 }
 

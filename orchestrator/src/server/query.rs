@@ -1,5 +1,5 @@
 //! The options of a request, as they stand in its query string.
-use crate::api::{ApiError, FieldError, FieldErrors, FieldPath};
+use crate::api::{ApiError, FieldError, FieldErrors, FieldPath, managed_fields};
 
 /// The name-value pairs of a query string.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +62,10 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// What to do about unknown fields.
     pub field_validation: FieldValidation,
+    /// Who writes; empty if the client does not say.
+    pub field_manager: String,
+    /// Whether an apply takes what others set; only an apply may say.
+    pub force: Option<bool>,
 }
 
 impl WriteOptions {
@@ -80,8 +84,31 @@ impl WriteOptions {
                 FieldValidation::Warn
             }
         };
+        let field_manager = query.get("fieldManager").unwrap_or_default().to_owned();
+        let path = FieldPath::new("fieldManager");
+        errors.extend(managed_fields::validate_name(&field_manager, &path));
+        let force = query.text("force").map(|_| query.flag("force"));
         refuse(kind, errors)?;
-        Ok(Self { dry_run, field_validation })
+        Ok(Self { dry_run, field_validation, field_manager, force })
+    }
+
+    /// The options of a PATCH, which is an apply or not.
+    pub fn of_patch(query: &Query, apply: bool) -> Result<Self, ApiError> {
+        let options = Self::parse(query, "PatchOptions")?;
+        let mut errors = FieldErrors::default();
+        if apply {
+            errors.check(!options.field_manager.is_empty(), || {
+                let why = "is required for apply patch".to_owned();
+                FieldError::Required(FieldPath::new("fieldManager"), why)
+            });
+        } else {
+            errors.check(options.force.is_none(), || {
+                let why = "may not be specified for non-apply patch".to_owned();
+                FieldError::Forbidden(FieldPath::new("force"), why)
+            });
+        }
+        refuse("PatchOptions", errors)?;
+        Ok(options)
     }
 }
 

@@ -10,9 +10,9 @@ use super::errors::storage_error;
 use super::metadata;
 use super::output::Served;
 use super::query::{FieldValidation, WriteOptions};
-use super::{allocate, errors};
+use super::{allocate, errors, ownership};
 use crate::admission::{self, Action};
-use crate::api::{ApiError, DecodeError, Object, Operation, Resource, Subresource};
+use crate::api::{ApiError, DecodeError, Object, Operation, Resource, Subresource, managed_fields};
 use crate::storage::{StorageError, Stored};
 
 /// How often a write that may be retried is tried again after somebody else was first.
@@ -126,11 +126,11 @@ pub fn check_fields(
 /// Stores a new object.
 pub async fn create(
     call: &mut Call<'_>,
-    mut new: Object,
-    mut oddities: Oddities,
+    wanted: Changed,
     options: &WriteOptions,
 ) -> Result<Served, ApiError> {
     let (server, row) = (call.server, call.row.clone());
+    let Changed { object: mut new, mut oddities, applied, .. } = wanted;
     if has_status(&row) {
         new.body.remove("status");
     }
@@ -147,7 +147,13 @@ pub async fn create(
         .prepare(&mut new, Operation::Create)
         .map_err(|error| undecodable(&row, error))?;
     oddities.unknown.extend(unknown);
+    if applied {
+        ownership::refuse_unknown(call, &new, &oddities)?;
+    }
     check_fields(call, options.field_validation, oddities)?;
+    if !applied {
+        ownership::note(call, Part::Object, options, None, &mut new)?;
+    }
     let action = Action::Create;
     server.admission().mutate(&request(call, action, None, options), &mut new).await?;
     let mut errors = metadata::validate(&new.metadata, &row);
@@ -210,11 +216,20 @@ pub struct Changed {
     pub oddities: Oddities,
     /// The text of the patch, if it was one.
     pub patch: Option<String>,
+    /// Whether it is an applied configuration, which has said already who owns what.
+    pub applied: bool,
+}
+
+impl Changed {
+    /// What a body says.
+    pub fn decoded((object, oddities): (Object, Oddities)) -> Self {
+        Self { object, oddities, patch: None, applied: false }
+    }
 }
 
 impl From<Object> for Changed {
     fn from(object: Object) -> Self {
-        Self { object, oddities: Oddities::default(), patch: None }
+        Self::decoded((object, Oddities::default()))
     }
 }
 
@@ -254,7 +269,8 @@ async fn update_by(
         if conditional && based_on != old.metadata.resource_version {
             return Err(call.conflict(&key.name, errors::MODIFIED));
         }
-        let new = admit(call, part, options, changed, &old).await?;
+        let mut new = admit(call, part, options, changed, &old).await?;
+        managed_fields::settle(&mut new, &old);
         if new == old {
             return Ok(Served::Stored(stored));
         }
@@ -275,7 +291,7 @@ async fn admit(
     old: &Object,
 ) -> Result<Object, ApiError> {
     let (server, row) = (call.server, call.row.clone());
-    let Changed { object: mut new, mut oddities, patch } = changed;
+    let Changed { object: mut new, mut oddities, patch, applied } = changed;
     new.metadata.resource_version.clone_from(&old.metadata.resource_version);
     if part == Part::Unchecked {
         return Ok(new);
@@ -298,11 +314,17 @@ async fn admit(
     let unknown =
         row.behaviour.prepare(&mut new, operation()).map_err(|error| undecodable(&row, error))?;
     oddities.unknown.extend(unknown);
+    if applied {
+        ownership::refuse_unknown(call, &new, &oddities)?;
+    }
     match (&patch, options.field_validation) {
         (Some(patch), FieldValidation::Strict) if !oddities.unknown.is_empty() => {
             return Err(strict_patch(call, patch, &oddities.unknown));
         }
         _ => check_fields(call, options.field_validation, oddities)?,
+    }
+    if !applied {
+        ownership::note(call, part, options, Some(old), &mut new)?;
     }
     let action = Action::Update;
     server.admission().mutate(&request(call, action, Some(old), options), &mut new).await?;
@@ -431,6 +453,7 @@ pub fn request<'a>(
     }
 }
 
-fn has_status(row: &Resource) -> bool {
+/// Whether the status is written through an endpoint of its own.
+pub fn has_status(row: &Resource) -> bool {
     row.subresources.contains(&Subresource::Status)
 }

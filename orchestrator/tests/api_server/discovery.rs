@@ -74,5 +74,25 @@ async fn openapi_is_named_by_its_hash() {
     let etag = document.headers["etag"].to_str().unwrap();
     let again = cluster.send(Method::GET, url, &[("if-none-match", etag)], "").await;
     assert_eq!(again.status, StatusCode::NOT_MODIFIED);
-    assert_eq!(cluster.get("/openapi/v2").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn old_clients_find_version_2_of_openapi() {
+    let cluster = Cluster::start().await;
+    let answer = cluster.get("/openapi/v2").await;
+    assert_eq!(answer.json["swagger"], "2.0");
+    let definitions = answer.json["definitions"].as_object().unwrap();
+    assert!(definitions.contains_key("io.k8s.api.core.v1.ConfigMap"));
+    let etag = answer.headers["etag"].to_str().unwrap();
+    let get = async |headers: &[(&str, &str)]| {
+        cluster.send(Method::GET, "/openapi/v2", headers, "").await
+    };
+    assert_eq!(get(&[("if-none-match", etag)]).await.status, StatusCode::NOT_MODIFIED);
+    let kubectl = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let binary = get(&[("accept", kubectl)]).await;
+    assert_eq!(
+        binary.headers["content-type"],
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    );
+    assert!(binary.text.contains("io.k8s.api.core.v1.ConfigMap"));
 }

@@ -2,6 +2,8 @@
 //! unmodified kube client and, for the details of the wire, by plain requests.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod apply;
+mod bad_input;
 mod bootstrap;
 mod create;
 mod delete;
@@ -9,6 +11,7 @@ mod discovery;
 mod harness;
 mod output;
 mod patch;
+mod proxy;
 mod services;
 mod subresources;
 mod tls;

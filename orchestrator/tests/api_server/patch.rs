@@ -77,11 +77,11 @@ async fn patches_that_make_no_sense_are_refused() {
         answer.json["message"],
         r#"ConfigMap "" is invalid: patch: Invalid value: "{\"bogus\":1}": strict decoding error: unknown field "bogus""#
     );
-    let headers = [("content-type", "application/apply-patch+yaml")];
+    let headers = [("content-type", "application/apply-patch+cbor")];
     let answer = cluster.send(Method::PATCH, &path, &headers, "{}").await;
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(
         answer.json["message"],
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
     );
 }

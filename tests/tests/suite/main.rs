@@ -6,6 +6,7 @@ mod batch;
 mod cli_objects;
 mod cli_up;
 mod cli_watch;
+mod api;
 mod durability;
 mod foreign;
 mod images;

@@ -15,8 +15,10 @@ use flate2::read::DeflateDecoder;
 use super::GroupVersionKind;
 
 mod openapi;
+mod openapi_v2;
 
 pub use openapi::{document, index_hash};
+pub use openapi_v2::{hash as hash_v2, json as json_v2, protobuf as protobuf_v2};
 
 /// As large as an unpacked table can be; the real ones are a tenth of it.
 const MAX_UNPACKED: u64 = 32 << 20;
@@ -30,6 +32,36 @@ pub(super) struct FieldShape {
     pub(super) patch_merge_key: Option<&'static str>,
     /// Whether a strategic merge patch merges the list rather than replacing it.
     pub(super) merges: bool,
+    /// Whether it is one thing, a list or a map.
+    pub(super) form: Form,
+    /// How the items of a list are told apart.
+    pub(super) list: ListType,
+    /// Whether it, or each item of a list, is owned and applied as one value.
+    pub(super) atomic: bool,
+}
+
+/// The form of a field.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A scalar or an object with fields of its own.
+    #[default]
+    One,
+    /// A list.
+    List,
+    /// An object whose names the user chooses.
+    Map,
+}
+
+/// `x-kubernetes-list-type`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum ListType {
+    /// One value.
+    #[default]
+    Atomic,
+    /// Values, each at most once.
+    Set,
+    /// Objects with these keys.
+    Map(Box<[&'static str]>),
 }
 
 /// A type's fields that are more than plain values.
@@ -60,10 +92,22 @@ pub(super) fn shape(type_name: &str) -> Option<&'static Shape> {
             let mut column = || columns.next().unwrap_or_default();
             let (type_name, field, of, key, strategy) =
                 (column(), column(), column(), column(), column());
+            let (list, keys, form, atomic) = (column(), column(), column(), column());
             let shape = FieldShape {
                 of,
                 patch_merge_key: (key != "-").then_some(key),
                 merges: strategy.split(',').any(|word| word == "merge"),
+                form: match form {
+                    "list" => Form::List,
+                    "map" => Form::Map,
+                    _ => Form::One,
+                },
+                list: match list {
+                    "map" => ListType::Map(keys.split(',').collect()),
+                    "set" => ListType::Set,
+                    _ => ListType::Atomic,
+                },
+                atomic: atomic == "atomic",
             };
             shapes.entry(type_name).or_default().insert(field, shape);
         }
@@ -72,7 +116,7 @@ pub(super) fn shape(type_name: &str) -> Option<&'static Shape> {
     shapes.get(type_name)
 }
 
-/// Lines of type, field, the field's type, patch-merge-key and patch-strategy.
+/// Lines of what `build.rs` knows of each field.
 fn unpacked_shapes() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/shapes.deflate"))))

@@ -16,10 +16,11 @@ use crate::api::{GroupVersionKind, Resource, ResourceTable, Subresource, Verb};
 const DEFINITIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/definitions.deflate"));
 
 /// Where a schema stands in a document.
-const REFERENCE: &str = "#/components/schemas/";
+pub(super) const REFERENCE: &str = "#/components/schemas/";
 
 /// Forms of a patch that a built-in kind takes.
 const PATCH_TYPES: &[&str] = &[
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
@@ -47,22 +48,12 @@ pub fn document(table: &ResourceTable, group: &str, version: &str) -> Option<Byt
     for resource in &resources {
         add_paths(resource, &mut paths);
     }
-    let own = resources.iter().filter_map(|resource| type_name(&resource.gvk));
-    let shared = ["DeleteOptions", "Patch", "Status"].map(meta_name);
-    let scale = GroupVersionKind {
-        group: "autoscaling".into(),
-        version: "v1".into(),
-        kind: "Scale".into(),
-    };
-    let scales = resources.iter().any(|r| r.subresources.iter().any(is_scale));
-    let scale = type_name(&scale).filter(|_| scales);
-    let roots = own.map(str::to_owned).chain(shared).chain(scale.map(str::to_owned));
     let mut text = format!(
         r#"{{"openapi":"3.0.0","info":{{"title":"Kubernetes","version":"{}"}},"paths":{},"components":{{"schemas":{{"#,
         env!("CARGO_PKG_VERSION"),
         Value::Object(paths)
     );
-    write_schemas(&mut text, roots.collect());
+    write_schemas(&mut text, roots(&resources));
     text.push_str("}}}");
     Some(text.into())
 }
@@ -76,8 +67,31 @@ fn of<'a>(
     rows.filter(move |row| row.gvk.group == group && row.gvk.version == version)
 }
 
+/// The types that a document of these resources names.
+pub(super) fn roots(resources: &[&Resource]) -> BTreeSet<String> {
+    let own = resources.iter().filter_map(|resource| type_name(&resource.gvk));
+    let shared = ["DeleteOptions", "Patch", "Status"].map(meta_name);
+    let scale = GroupVersionKind {
+        group: "autoscaling".into(),
+        version: "v1".into(),
+        kind: "Scale".into(),
+    };
+    let scales = resources.iter().any(|r| r.subresources.iter().any(is_scale));
+    let scale = type_name(&scale).filter(|_| scales);
+    own.map(str::to_owned).chain(shared).chain(scale.map(str::to_owned)).collect()
+}
+
 /// Writes the schemas of `wanted` and of all they refer to.
 fn write_schemas(text: &mut String, wanted: BTreeSet<String>) {
+    let mut comma = "";
+    each_schema(&wanted, |name, schema| {
+        write!(text, "{comma}\"{name}\":{schema}").expect("a String grows");
+        comma = ",";
+    });
+}
+
+/// Shows the schemas of `wanted` and of all they refer to, in the order of their names.
+pub(super) fn each_schema(wanted: &BTreeSet<String>, mut show: impl FnMut(&str, &str)) {
     let unpacked = unpack(DEFINITIONS);
     let definitions: HashMap<&str, (&str, &str)> = unpacked
         .lines()
@@ -94,13 +108,13 @@ fn write_schemas(text: &mut String, wanted: BTreeSet<String>) {
             open.extend(references.split(' ').filter(|reference| !reference.is_empty()));
         }
     }
-    for (i, name) in seen.into_iter().enumerate() {
-        let comma = if i == 0 { "" } else { "," };
-        write!(text, "{comma}\"{name}\":{}", definitions[name].1).expect("a String grows");
+    for name in seen {
+        show(name, definitions[name].1);
     }
 }
 
-fn add_paths(resource: &Resource, paths: &mut Map<String, Value>) {
+/// Adds the paths of a resource, each with its operations.
+pub(super) fn add_paths(resource: &Resource, paths: &mut Map<String, Value>) {
     let gvk = &resource.gvk;
     let root = match &*gvk.group {
         "" => format!("/api/{}", gvk.version),

@@ -1,14 +1,8 @@
 //! `selfsubjectaccessreviews.authorization.k8s.io`: whether the caller may do something.
-use k8s_openapi::api::authorization::v1::{
-    SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
-};
-use serde_json::json;
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 
-use crate::api::{
-    ApiError, Attributes, Authorizer, Computed, Decision, FieldErrors, FieldPath, Object,
-    Operation, Strategy, User,
-};
-use crate::apis::checks::invalid;
+use super::question;
+use crate::api::{ApiError, Authorizer, Computed, FieldErrors, Object, Operation, Strategy, User};
 
 /// The `selfsubjectaccessreviews.authorization.k8s.io` resource.
 #[derive(Debug, Clone)]
@@ -22,23 +16,8 @@ impl Strategy for SelfSubjectAccessReviews {
         new: &SelfSubjectAccessReview,
         _: Operation<'_, SelfSubjectAccessReview>,
     ) -> FieldErrors {
-        let mut errors = FieldErrors::default();
-        let path = FieldPath::new("spec");
-        match (&new.spec.resource_attributes, &new.spec.non_resource_attributes) {
-            (Some(_), Some(attributes)) => {
-                let why = "cannot be specified in combination with resourceAttributes";
-                let path = path.child("nonResourceAttributes");
-                errors.push(invalid(&path, json!(attributes), why));
-            }
-            (None, None) => {
-                let why =
-                    "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-                let path = path.child("resourceAttributes");
-                errors.push(invalid(&path, serde_json::Value::Null, why));
-            }
-            _ => {}
-        }
-        errors
+        let (resource, path) = (&new.spec.resource_attributes, &new.spec.non_resource_attributes);
+        question::validate(resource.as_ref(), path.as_ref())
     }
 }
 
@@ -50,45 +29,14 @@ impl Computed for SelfSubjectAccessReviews {
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
         let mut review: SelfSubjectAccessReview = object.decode()?;
-        let errors = Strategy::validate(self, &review, Operation::Create);
-        if !errors.is_empty() {
-            return Err(ApiError::Invalid {
-                group: "authorization.k8s.io".into(),
-                kind: object.kind,
-                name: object.metadata.name.unwrap_or_default(),
-                errors,
-            });
-        }
-        let (allowed, reason) = match authorizer.authorize(user, &attributes(&review.spec)) {
-            Decision::Allow => (true, String::new()),
-            Decision::Deny(reason) => (false, reason),
-        };
-        review.status = Some(SubjectAccessReviewStatus {
-            allowed,
-            reason: Some(reason).filter(|reason| !reason.is_empty()),
-            ..SubjectAccessReviewStatus::default()
-        });
+        question::refuse(&object, Strategy::validate(self, &review, Operation::Create))?;
+        let (resource, path) =
+            (&review.spec.resource_attributes, &review.spec.non_resource_attributes);
+        let asked = question::attributes(resource.as_ref(), path.as_ref());
+        review.status = Some(question::answer(authorizer, user, &asked));
         object.encode(&review)?;
         Ok(object)
     }
-}
-
-fn attributes(spec: &SelfSubjectAccessReviewSpec) -> Attributes {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    if let Some(of) = &spec.resource_attributes {
-        return Attributes {
-            verb: text(&of.verb),
-            group: text(&of.group),
-            version: text(&of.version),
-            resource: text(&of.resource),
-            subresource: text(&of.subresource),
-            namespace: text(&of.namespace),
-            name: text(&of.name),
-            path: String::new(),
-        };
-    }
-    let of = spec.non_resource_attributes.clone().unwrap_or_default();
-    Attributes { verb: text(&of.verb), path: text(&of.path), ..Attributes::default() }
 }
 
 #[cfg(test)]

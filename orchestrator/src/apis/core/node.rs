@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::{
     Column, FieldError, FieldErrors, FieldPath, Operation, SelectableField, Strategy, Subresource,
-    age, names,
+    Verb, age, names,
 };
 use crate::apis::checks::{canonical, cidr, forbidden, form, quantity, required, required_one_of};
 
@@ -26,7 +26,10 @@ impl Strategy for Nodes {
     type Kind = Node;
 
     const SHORT_NAMES: &'static [&'static str] = &["no"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        Subresource::Status,
+        Subresource::Connect { name: "proxy", kind: "NodeProxyOptions", verbs: Verb::PROXY },
+    ];
     // Its table has the version after the age.
     const AGE_COLUMN: bool = false;
     const COLUMNS: &'static [Column<Node>] = &[

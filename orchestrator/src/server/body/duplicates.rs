@@ -1,4 +1,4 @@
-//! JSON, with the fields that stand twice in an object.
+//! JSON and YAML, with the fields that stand twice in an object.
 //!
 //! Strict field validation refuses them; a plain parser takes the last one and
 //! says nothing.
@@ -9,13 +9,21 @@ use serde_json::{Map, Number, Value};
 
 use super::Document;
 
-/// Parses `bytes`.
+/// Parses JSON.
 pub fn from_json(bytes: &[u8]) -> Result<Document, serde_json::Error> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value =
         Node { place: &Place::Root, duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
     deserializer.end()?;
+    Ok(Document { value, duplicates })
+}
+
+/// Parses YAML.
+pub fn from_yaml(bytes: &[u8]) -> Result<Document, serde_yaml::Error> {
+    let mut duplicates = Vec::new();
+    let node = Node { place: &Place::Root, duplicates: &mut duplicates };
+    let value = node.deserialize(serde_yaml::Deserializer::from_slice(bytes))?;
     Ok(Document { value, duplicates })
 }
 

@@ -58,16 +58,17 @@ pub fn decode(media_type: &str, bytes: &[u8]) -> Result<Document, ApiError> {
         "application/json" => duplicates::from_json(bytes).map_err(|error| {
             ApiError::BadRequest(format!("couldn't get version/kind; json parse error: {error}"))
         }),
-        "application/yaml" | "application/x-yaml" => yaml(bytes),
+        "application/yaml" | "application/x-yaml" => yaml(bytes).map_err(|error| {
+            ApiError::BadRequest(format!("error converting YAML to JSON: {error}"))
+        }),
         "application/vnd.kubernetes.protobuf" => protobuf(bytes),
         _ => Err(ApiError::UnsupportedMediaType(OBJECT_TYPES.into())),
     }
 }
 
-fn yaml(bytes: &[u8]) -> Result<Document, ApiError> {
-    let value = serde_yaml::from_slice(bytes)
-        .map_err(|error| ApiError::BadRequest(format!("error converting YAML to JSON: {error}")))?;
-    Ok(Document { value, duplicates: Vec::new() })
+/// Decodes YAML, of which JSON is a part.
+pub fn yaml(bytes: &[u8]) -> Result<Document, serde_yaml::Error> {
+    duplicates::from_yaml(bytes)
 }
 
 fn protobuf(bytes: &[u8]) -> Result<Document, ApiError> {

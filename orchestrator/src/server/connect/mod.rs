@@ -10,6 +10,7 @@ mod binding;
 mod eviction;
 mod finalize;
 mod log;
+pub mod proxy;
 mod resize;
 pub mod scale;
 mod token;

@@ -31,7 +31,7 @@ pub async fn call(call: &mut Call<'_>, method: &Method, body: Body) -> Result<Re
         let mut wished = match &change {
             Change::Put(wished) => (**wished).clone(),
             Change::Patch(patch) => {
-                verbs::apply(&row, &name, patch, old, &mut Oddities::default())?
+                verbs::patched(&row, &name, patch, old, &mut Oddities::default())?
             }
         };
         row.behaviour

@@ -1,5 +1,6 @@
 //! `scale`: how many replicas an object wishes and has, whatever its kind.
 use axum::body::Body;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::api::{
@@ -10,7 +11,7 @@ use crate::server::call::Call;
 use crate::server::errors::storage_error;
 use crate::server::output::{Reply, Served};
 use crate::server::query::WriteOptions;
-use crate::server::verbs::Patch;
+use crate::server::verbs::{self, APPLY, Patch};
 use crate::server::write::{self, Part};
 
 /// Where an object says it; JSON pointers.
@@ -44,8 +45,11 @@ pub async fn call(
     let media_type = body::media_type(call.headers).to_owned();
     let bytes = body::read(body).await?;
     let (options, change) = if verb == Verb::Patch.as_str() {
-        let patch = Patch::decode(&media_type, &bytes)?;
-        (WriteOptions::parse(call.query, "PatchOptions")?, Change::Patch(patch))
+        let options = WriteOptions::of_patch(call.query, media_type == APPLY)?;
+        if media_type == APPLY {
+            return apply(call, &bytes, &pointers, &options).await;
+        }
+        (options, Change::Patch(Patch::decode(&media_type, &bytes)?))
     } else if verb == Verb::Update.as_str() {
         let document = body::decode(&media_type, &bytes)?;
         let wished = Object::from_value(document.value)?;
@@ -62,6 +66,40 @@ pub async fn call(
     });
     let object = updated.await?.object()?;
     Ok(Reply::ok(Served::from(scale(&object, &pointers))))
+}
+
+/// Applies a Scale: what it says of replicas is applied to the object itself.
+async fn apply(
+    call: &mut Call<'_>,
+    bytes: &[u8],
+    pointers: &Pointers,
+    options: &WriteOptions,
+) -> Result<Reply, ApiError> {
+    let mut document = verbs::configuration(bytes)?;
+    let wished = Object::from_value(document.value)?;
+    if wished.kind != "Scale" || wished.api_version != "autoscaling/v1" {
+        return Err(ApiError::BadRequest(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {}, expected: autoscaling/v1",
+            wished.api_version
+        )));
+    }
+    let gvk = &call.row.gvk;
+    let mut config = Object {
+        api_version: gvk.api_version(),
+        kind: gvk.kind.to_string(),
+        metadata: ObjectMeta {
+            resource_version: wished.metadata.resource_version.clone(),
+            ..ObjectMeta::default()
+        },
+        ..Object::default()
+    };
+    if wished.body.get("spec").is_some_and(|spec| spec.get("replicas").is_some()) {
+        set_replicas(&mut config, pointers, replicas(&wished)?)?;
+    }
+    document.value = config.to_value()?;
+    let (status, served) =
+        verbs::apply_configuration(call, document, Part::Object, options).await?;
+    Ok(Reply::Object(status, Served::from(scale(&served.object()?, pointers))))
 }
 
 enum Change {

@@ -1,5 +1,6 @@
 //! What can be done with any resource.
 
+mod apply;
 mod create;
 mod delete;
 mod options;
@@ -8,9 +9,10 @@ mod read;
 mod update;
 mod watch;
 
+pub use apply::{apply_configuration, configuration};
 pub use create::create;
 pub use delete::{delete, delete_collection, delete_with};
-pub use patch::{Patch, apply, patch};
+pub use patch::{APPLY, Patch, patch, patched};
 pub use read::{get, list};
 pub use update::update;
 pub use watch::watch;

@@ -2,6 +2,7 @@
 use axum::body::Body;
 use serde_json::Value;
 
+use super::apply::apply;
 use crate::api::patch::{merge, strategic};
 use crate::api::{ApiError, GroupVersionKind, Object, Resource};
 use crate::server::body;
@@ -14,7 +15,10 @@ use crate::server::write::{self, Changed, Oddities, Part};
 const OPERATIONS_MAX: usize = 10_000;
 
 /// Forms of a patch.
-const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+/// The form of a configuration to apply.
+pub const APPLY: &str = "application/apply-patch+yaml";
 
 /// A decoded patch.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl Patch {
 }
 
 /// What a patch makes of the object `name`; the result says a resourceVersion only if the patch does.
-pub fn apply(
+pub fn patched(
     row: &Resource,
     name: &str,
     patch: &Patch,
@@ -114,16 +118,19 @@ fn names_version(patch: &Patch) -> bool {
 
 /// Changes parts of an object.
 pub async fn patch(call: &mut Call<'_>, body: Body, part: Part) -> Result<Reply, ApiError> {
-    let options = WriteOptions::parse(call.query, "PatchOptions")?;
     let media_type = body::media_type(call.headers).to_owned();
+    let options = WriteOptions::of_patch(call.query, media_type == APPLY)?;
     let bytes = body::read(body).await?;
+    if media_type == APPLY {
+        return apply(call, &bytes, part, &options).await;
+    }
     let patch = Patch::decode(&media_type, &bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (row, name) = (call.row.clone(), call.path.name.as_str());
     let outcome = write::update(call, part, &options, |old| {
         let mut oddities = Oddities::default();
-        let object = apply(&row, name, &patch, old, &mut oddities)?;
-        Ok(Changed { object, oddities, patch: Some(text.clone()) })
+        let object = patched(&row, name, &patch, old, &mut oddities)?;
+        Ok(Changed { object, oddities, patch: Some(text.clone()), applied: false })
     });
     Ok(Reply::ok(outcome.await?))
 }
@@ -135,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_unknown_form_is_refused_with_those_that_are_known() {
-        let error = Patch::decode("application/apply-patch+yaml", b"{}").unwrap_err();
+        let error = Patch::decode("application/apply-patch+cbor", b"{}").unwrap_err();
         assert_eq!(error.code(), 415);
         assert!(error.to_string().contains(PATCH_TYPES), "{error}");
     }

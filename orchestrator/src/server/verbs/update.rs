@@ -33,14 +33,15 @@ pub async fn update(call: &mut Call<'_>, body: Body, part: Part) -> Result<Reply
     }
     let outcome = write::update(call, part, &options, |_| {
         let (object, oddities) = (object.clone(), oddities.clone());
-        Ok(Changed { object, oddities, patch: None })
+        Ok(Changed::decoded((object, oddities)))
     });
     match outcome.await {
         Err(ApiError::NotFound { .. }) if call.row.create_on_update && part == Part::Object => {
             if object.metadata.resource_version.as_deref().is_some_and(|rv| !rv.is_empty()) {
                 return Err(call.conflict(&name, errors::MODIFIED));
             }
-            let created = write::create(call, object, oddities, &options).await?;
+            let created =
+                write::create(call, Changed::decoded((object, oddities)), &options).await?;
             Ok(Reply::Object(StatusCode::CREATED, created))
         }
         outcome => Ok(Reply::ok(outcome?)),

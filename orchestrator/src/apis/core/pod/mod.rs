@@ -31,6 +31,7 @@ impl Strategy for Pods {
         Subresource::Connect { name: "binding", kind: "Binding", verbs: &[Verb::Create] },
         Subresource::Connect { name: "eviction", kind: "Eviction", verbs: &[Verb::Create] },
         Subresource::Connect { name: "log", kind: "Pod", verbs: &[Verb::Get] },
+        Subresource::Connect { name: "proxy", kind: "PodProxyOptions", verbs: Verb::PROXY },
         Subresource::Connect {
             name: "resize",
             kind: "Pod",

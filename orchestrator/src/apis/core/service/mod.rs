@@ -3,7 +3,9 @@ use k8s_openapi::api::core::v1::{ClientIPConfig, Service, ServiceSpec, SessionAf
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
-use crate::api::{Column, FieldErrors, Operation, SelectableField, Strategy, Subresource, names};
+use crate::api::{
+    Column, FieldErrors, Operation, SelectableField, Strategy, Subresource, Verb, names,
+};
 use crate::apis::checks::joined;
 
 mod columns;
@@ -23,7 +25,10 @@ impl Strategy for Services {
 
     const SHORT_NAMES: &'static [&'static str] = &["svc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        Subresource::Status,
+        Subresource::Connect { name: "proxy", kind: "ServiceProxyOptions", verbs: Verb::PROXY },
+    ];
     const COLUMNS: &'static [Column<Service>] = &[
         Column::new("Type", "How it is exposed", |s, _| json!(kind(s))),
         Column::new("Cluster-IP", "Its address in the cluster", |s, _| {
