@@ -6,11 +6,13 @@
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod autoscaling;
 pub mod checks;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod metrics;
 pub mod networking;
 #[cfg(test)]
 pub mod testing;
@@ -32,9 +34,13 @@ pub fn builtin() -> ResourceTable {
         Resource::of(apps::ReplicaSets),
         Resource::computed(authentication::SelfSubjectReviews),
         Resource::computed(authorization::SelfSubjectAccessReviews),
+        Resource::of(autoscaling::HorizontalPodAutoscalers),
+        Resource::of(autoscaling::HorizontalPodAutoscalersV1),
         Resource::of(coordination::Leases),
         Resource::of(discovery::EndpointSlices),
         Resource::of(events::Events),
+        Resource::measured(metrics::NodesMetrics),
+        Resource::measured(metrics::PodsMetrics),
         Resource::of(networking::Ingresses),
     ])
 }

@@ -32,6 +32,7 @@ mod discovery;
 mod errors;
 mod follow;
 mod health;
+mod instruments;
 mod listener;
 mod metadata;
 mod negotiate;
@@ -41,6 +42,7 @@ mod output;
 mod path;
 mod pipeline;
 mod query;
+mod usage;
 mod verbs;
 mod write;
 
@@ -91,6 +93,8 @@ struct Inner {
     discovery: discovery::Discovery,
     openapi: OnceLock<openapi::OpenApi>,
     nodes: NodeApis,
+    usage: usage::Usage,
+    instruments: instruments::Instruments,
     in_flight: Semaphore,
     ready: AtomicBool,
     stopping: CancellationToken,
@@ -109,6 +113,8 @@ impl Server {
             discovery,
             openapi: OnceLock::new(),
             nodes: NodeApis::default(),
+            usage: usage::Usage::default(),
+            instruments: instruments::Instruments::default(),
             ready: AtomicBool::new(false),
             stopping: CancellationToken::new(),
         }))
@@ -151,6 +157,11 @@ impl Server {
         &self.0.nodes
     }
 
+    /// Measures now and then what nodes and Pods use, until `stop`.
+    pub async fn measure(&self, stop: CancellationToken) {
+        self.0.usage.run(&self.0.nodes, stop).await;
+    }
+
     /// Whether the objects that every client expects are there.
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire)
@@ -171,6 +182,14 @@ impl Server {
 
     fn stopping(&self) -> CancellationToken {
         self.0.stopping.clone()
+    }
+
+    fn usage(&self) -> &usage::Usage {
+        &self.0.usage
+    }
+
+    fn instruments(&self) -> &instruments::Instruments {
+        &self.0.instruments
     }
 
     fn in_flight(&self) -> &Semaphore {
