@@ -4,5 +4,6 @@
 mod durability;
 mod kubectl;
 mod main_job;
+mod metrics;
 mod support;
 mod traffic;
