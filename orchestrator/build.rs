@@ -38,15 +38,10 @@ impl Kinds {
 
     fn list(&mut self) {
         use k8s_openapi::api::{
-            apps::v1 as apps,
-            authentication::v1 as authentication,
-            authorization::v1 as authorization,
-            autoscaling::{v1 as autoscaling, v2 as autoscaling_v2},
-            coordination::v1 as coordination,
-            core::v1 as core,
-            discovery::v1 as discovery,
-            events::v1 as events,
-            networking::v1 as networking,
+            apps::v1 as apps, authentication::v1 as authentication,
+            authorization::v1 as authorization, autoscaling::v1 as autoscaling,
+            coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+            events::v1 as events, networking::v1 as networking,
         };
         self.add::<core::Namespace>();
         self.add::<core::Node>();
@@ -61,7 +56,7 @@ impl Kinds {
         self.add::<apps::ReplicaSet>();
         self.add::<autoscaling::Scale>();
         self.add::<autoscaling::HorizontalPodAutoscaler>();
-        self.add::<autoscaling_v2::HorizontalPodAutoscaler>();
+        self.add::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>();
         self.add::<coordination::Lease>();
         self.add::<discovery::EndpointSlice>();
         self.add::<events::Event>();

@@ -137,16 +137,50 @@ pub fn disk_size(_: &Path) -> Option<u64> {
     None
 }
 
+/// The name of this machine, as its owner wrote it.
+pub fn host_name() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    #[cfg(not(target_os = "linux"))]
+    let name = output("hostname", &[]);
+    name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The version of the kernel; empty where nobody tells.
+pub fn kernel_version() -> String {
+    #[cfg(target_os = "linux")]
+    let version = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    #[cfg(target_os = "macos")]
+    let version = output("uname", &["-r"]);
+    #[cfg(windows)]
+    let version: Option<String> = None;
+    version.map(|version| version.trim().to_owned()).unwrap_or_default()
+}
+
+/// The name and version of the operating system, for people.
+pub fn os_image() -> String {
+    #[cfg(target_os = "linux")]
+    {
+        let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        std::env::consts::OS.to_owned()
+    }
+}
+
 /// Bytes that are free for us on the file system that `path` lies on; `None` where nobody tells.
 #[cfg(unix)]
-pub fn disk_free(path: &Path) -> Option<u64> {
+pub fn disk_unused(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Bytes that are free for us on the file system that `path` lies on; `None` where nobody tells.
 #[cfg(not(unix))]
-pub fn disk_free(_: &Path) -> Option<u64> {
+pub fn disk_unused(_: &Path) -> Option<u64> {
     None
 }
 
@@ -249,40 +283,6 @@ fn number_after(text: &str, head: &str) -> Option<u64> {
 #[cfg(target_os = "linux")]
 fn ticks(count: u64) -> Duration {
     Duration::from_millis(count.saturating_mul(10))
-}
-
-/// The name of this machine, as its owner wrote it.
-pub fn host_name() -> Option<String> {
-    #[cfg(target_os = "linux")]
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    #[cfg(not(target_os = "linux"))]
-    let name = output("hostname", &[]);
-    name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
-}
-
-/// The version of the kernel; empty where nobody tells.
-pub fn kernel_version() -> String {
-    #[cfg(target_os = "linux")]
-    let version = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
-    #[cfg(target_os = "macos")]
-    let version = output("uname", &["-r"]);
-    #[cfg(windows)]
-    let version: Option<String> = None;
-    version.map(|version| version.trim().to_owned()).unwrap_or_default()
-}
-
-/// The name and version of the operating system, for people.
-pub fn os_image() -> String {
-    #[cfg(target_os = "linux")]
-    {
-        let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-        name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        std::env::consts::OS.to_owned()
-    }
 }
 
 /// What a short command prints; `None` if it fails.

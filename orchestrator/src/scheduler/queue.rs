@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::client::ObjectKey;
-use crate::metrics::scheduler::{self as metrics, Waiting};
 
 /// The backoff after the first attempt; it doubles with each (kube-scheduler's podInitialBackoffSeconds).
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -118,16 +117,6 @@ impl Queue {
             _ => None,
         });
         waiting.chain(delayed).min()
-    }
-
-    /// Tells Prometheus how many Pods wait, and for what.
-    pub fn tell(&self) {
-        let (ready, delayed) = (self.ready.len(), self.delayed.len());
-        metrics::pending(Waiting::Active, ready);
-        metrics::pending(Waiting::Backoff, delayed);
-        // Of the others some are being written, which is over soon.
-        let others = self.known.len().saturating_sub(ready + delayed);
-        metrics::pending(Waiting::Unschedulable, others);
     }
 
     fn move_waiting(&mut self, now: Instant, due: impl Fn(Instant) -> bool) {

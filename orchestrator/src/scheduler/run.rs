@@ -12,7 +12,6 @@ use tracing::{debug, info, warn};
 use super::{PodInfo, Queue, Snapshot, binding, schedule};
 use crate::client::{EventRecorder, Informer, Informers, ObjectKey};
 use crate::clock::Clock;
-use crate::metrics::scheduler::{self as metrics, Attempt};
 
 /// The name that Pods which want this scheduler give.
 const NAME: &str = "default-scheduler";
@@ -88,7 +87,6 @@ impl Scheduler {
                 continue;
             }
             let deadline = self.queue.next_deadline(Instant::now());
-            self.queue.tell();
             let wake_at =
                 deadline.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(3600));
             tokio::select! {
@@ -146,7 +144,6 @@ impl Scheduler {
 
     fn decide(&mut self, key: &ObjectKey) {
         let Some(pod) = self.pods.get(key) else { return self.queue.remove(key) };
-        let began = Instant::now();
         let info = PodInfo::of(&pod);
         self.start = self.start.wrapping_add(1);
         match schedule(&self.snapshot, &info, self.start) {
@@ -154,34 +151,26 @@ impl Scheduler {
                 let node = node.to_owned();
                 debug!(namespace = key.namespace, name = key.name, node, "pod scheduled");
                 self.snapshot.place(key, &info, &node);
-                self.bind(key.clone(), pod, node, began);
+                self.bind(key.clone(), pod, node);
             }
             Err(why) => {
-                metrics::attempted(Attempt::Unschedulable, began.elapsed());
                 self.queue.park(key, Instant::now());
                 self.mark(key.clone(), pod, why.to_string());
             }
         }
     }
 
-    fn bind(&mut self, key: ObjectKey, pod: Arc<Pod>, node: String, began: Instant) {
+    fn bind(&mut self, key: ObjectKey, pod: Arc<Pod>, node: String) {
         let (client, events) = (self.client.clone(), self.events.clone());
-        let clock = self.clock.clone();
         self.writes.spawn(async move {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             match binding::bind(client, key.clone(), uid, &node).await {
                 Ok(()) => {
-                    metrics::attempted(Attempt::Scheduled, began.elapsed());
-                    if let Some(created) = &pod.metadata.creation_timestamp {
-                        let waited = clock.now().duration_since(created.0);
-                        metrics::bound(waited.try_into().unwrap_or_default());
-                    }
                     let message = format!("Successfully assigned {key} to {node}");
                     events.normal(pod.object_ref(&()), "Scheduled", message);
                     Outcome::Bound
                 }
                 Err(error) => {
-                    metrics::attempted(Attempt::Error, began.elapsed());
                     warn!(error = &error as &dyn std::error::Error, "pod not bound");
                     Outcome::NotBound(key)
                 }

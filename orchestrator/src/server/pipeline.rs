@@ -118,8 +118,9 @@ async fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Respo
 }
 
 fn root(server: &Server) -> Response {
-    let mut paths = vec!["/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"];
+    let mut paths = vec!["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
     paths.extend(server.discovery().paths());
+    paths.push("/metrics");
     paths.sort_unstable();
     let json = json!({"paths": paths}).to_string();
     output::bytes(StatusCode::OK, "application/json", json.into())

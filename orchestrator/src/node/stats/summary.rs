@@ -91,7 +91,7 @@ impl Summary {
         let time = usage.time;
         let fs = || {
             let capacity = node.config.capacity.ephemeral_storage?;
-            let available = platform::disk_free(&node.config.data_dir)?;
+            let available = platform::disk_unused(&node.config.data_dir)?;
             Some(Files {
                 time,
                 available_bytes: Some(available),

@@ -10,8 +10,9 @@ mod watch;
 
 pub use create::create;
 pub use delete::{delete, delete_collection};
-pub use options::list_query;
 pub use patch::{Patch, patch};
 pub use read::{get, list};
 pub use update::update;
 pub use watch::watch;
+
+pub use options::list_query;
