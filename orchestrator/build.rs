@@ -58,6 +58,8 @@ impl Kinds {
         self.add::<apps::Deployment>();
         self.add::<apps::ReplicaSet>();
         self.add::<autoscaling::Scale>();
+        self.add::<autoscaling::HorizontalPodAutoscaler>();
+        self.add::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>();
         self.add::<batch::CronJob>();
         self.add::<batch::Job>();
         self.add::<coordination::Lease>();

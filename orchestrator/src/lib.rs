@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod controllers;
+pub mod metrics;
 pub mod node;
 pub mod platform;
 pub mod proxy;

@@ -5,6 +5,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 /// Creates a folder, and those above it, that only its owner may enter.
 ///
@@ -274,6 +275,120 @@ pub fn os_image() -> String {
     }
 }
 
+/// Bytes that are free for us on the file system that `path` lies on; `None` where nobody tells.
+#[cfg(unix)]
+pub fn disk_unused(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes that are free for us on the file system that `path` lies on; `None` where nobody tells.
+#[cfg(not(unix))]
+pub fn disk_unused(_: &Path) -> Option<u64> {
+    None
+}
+
+/// What the operating system says of this process; `None` where it does not tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process {
+    /// CPU time since its start.
+    pub cpu: Option<Duration>,
+    /// Seconds since 1970.
+    pub started_at: Option<f64>,
+    /// Bytes of it that are in memory.
+    pub resident_memory: Option<u64>,
+    /// Bytes of its address space.
+    pub virtual_memory: Option<u64>,
+    /// Files and sockets it has open.
+    pub open_files: Option<u64>,
+    /// As many as it may have open.
+    pub max_files: Option<u64>,
+}
+
+/// What this process uses.
+pub fn process() -> Process {
+    #[cfg(target_os = "linux")]
+    {
+        // Its name may have spaces and parentheses; the numbers begin after the last one.
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let numbers: Vec<u64> = stat.rsplit(')').next().map_or_else(Vec::new, |rest| {
+            rest.split_whitespace().skip(1).map(|word| word.parse().unwrap_or_default()).collect()
+        });
+        // As in proc(5), whose third field is the first here, without the state.
+        let field = |number: usize| numbers.get(number - 4).copied();
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let booted = fs::read_to_string("/proc/stat").ok();
+        let booted = booted.and_then(|text| number_after(&text, "btime "));
+        Process {
+            cpu: field(14).zip(field(15)).map(|(user, system)| ticks(user + system)),
+            started_at: booted
+                .zip(field(22))
+                .map(|(booted, after)| booted as f64 + ticks(after).as_secs_f64()),
+            resident_memory: number_after(&status, "VmRSS:").map(|kib| kib << 10),
+            virtual_memory: field(23),
+            open_files: fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64),
+            max_files: files.and_then(|rest| rest.split_whitespace().next()?.parse().ok()),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    Process::default()
+}
+
+/// CPU time that this machine has used, or the cgroup that is all we see of it;
+/// `None` where nobody tells.
+pub fn used_cpu() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let cgroup = fs::read_to_string("/sys/fs/cgroup/cpu.stat").ok();
+        if let Some(micros) = cgroup.and_then(|text| number_after(&text, "usage_usec ")) {
+            return Some(Duration::from_micros(micros));
+        }
+        let text = fs::read_to_string("/proc/stat").ok()?;
+        let words = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+        let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal, …
+        let all: u64 = numbers.iter().take(8).sum();
+        let idle: u64 = numbers.iter().skip(3).take(2).sum();
+        Some(ticks(all - idle))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Bytes of memory that are in use and cannot simply be taken back, of what
+/// [`total_memory`] is the whole; `None` where nobody tells.
+pub fn used_memory() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let cgroup = fs::read_to_string("/sys/fs/cgroup/memory.current").ok();
+        if let Some(current) = cgroup.and_then(|text| text.trim().parse::<u64>().ok()) {
+            let stat = fs::read_to_string("/sys/fs/cgroup/memory.stat").unwrap_or_default();
+            let inactive = number_after(&stat, "inactive_file ").unwrap_or_default();
+            return Some(current.saturating_sub(inactive));
+        }
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let total = number_after(&text, "MemTotal:")?;
+        Some(total.saturating_sub(number_after(&text, "MemAvailable:")?) << 10)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// The first number in the line that begins with `head`.
+#[cfg(target_os = "linux")]
+fn number_after(text: &str, head: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(head))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Linux counts the time of processes in hundredths of a second on every architecture we know.
+#[cfg(target_os = "linux")]
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(10))
+}
+
 /// What a short command prints; `None` if it fails.
 #[cfg(not(target_os = "linux"))]
 fn output(command: &str, arguments: &[&str]) -> Option<String> {
@@ -286,6 +401,18 @@ fn output(command: &str, arguments: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_and_its_machine_have_used_something() {
+        let process = process();
+        assert!(process.resident_memory.is_some_and(|bytes| bytes > 1 << 20), "{process:?}");
+        assert!(process.virtual_memory >= process.resident_memory, "{process:?}");
+        assert!(process.open_files >= Some(3) && process.max_files > process.open_files);
+        assert!(process.started_at.is_some_and(|seconds| seconds > 1e9), "{process:?}");
+        assert!(used_cpu() >= process.cpu.map(|cpu| cpu.saturating_sub(ticks(2))));
+        assert!(used_memory().is_some_and(|bytes| Some(bytes) < total_memory()));
+    }
 
     #[test]
     fn only_the_owner_may_read() {

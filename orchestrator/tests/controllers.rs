@@ -54,8 +54,12 @@ impl Cluster {
         let controller_client = in_process(server.router(), component);
         let informers = Informers::new(controller_client.clone());
         let stop = CancellationToken::new();
-        let config =
-            controllers::Config { clock, entropy: Entropy::seeded(2), root_ca: "PEM".into() };
+        let config = controllers::Config {
+            clock,
+            entropy: Entropy::seeded(2),
+            root_ca: "PEM".into(),
+            autoscaling: Default::default(),
+        };
         let running = controllers::run(controller_client, informers.clone(), config, stop.clone());
         let admin = User {
             name: "admin".into(),

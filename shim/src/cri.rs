@@ -268,6 +268,21 @@ pub struct ContainerStats {
     pub requests: u64,
 }
 
+/// Which container statistics are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerAttributes {
+    /// The container.
+    pub id: Id,
+    /// Its sandbox.
+    pub sandbox: Id,
+    /// Its name within the Pod.
+    pub name: String,
+    /// What it runs.
+    pub image: ImageRef,
+    /// When it was started.
+    pub started_at: SystemTime,
+}
+
 /// An image of this node: the digest of its manifest, as `sha256:…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageRef(pub String);
@@ -425,6 +440,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn list_containers(&self, sandbox: Option<&Id>) -> Vec<ContainerStatus>;
     /// What it has used.
     fn container_stats(&self, id: &Id) -> Result<ContainerStats, RuntimeError>;
+    /// What every container that runs has used.
+    fn list_container_stats(&self) -> Vec<(ContainerAttributes, ContainerStats)>;
     /// What happens from now on. A receiver that lags must list again.
     fn container_events(&self) -> broadcast::Receiver<ContainerEvent>;
 

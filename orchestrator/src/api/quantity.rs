@@ -86,6 +86,11 @@ impl Quantity {
         Self { nanos: amount as i128 * NANO, form: Form::DecimalSi }
     }
 
+    /// `amount` billionths, such as nano-CPUs.
+    pub const fn from_nanos(amount: i64) -> Self {
+        Self { nanos: amount as i128, form: Form::DecimalSi }
+    }
+
     /// `amount` thousandths, such as milli-CPUs.
     pub const fn from_milli(amount: i64) -> Self {
         Self { nanos: amount as i128 * PER_MILLI, form: Form::DecimalSi }

@@ -254,6 +254,9 @@ pub trait Strategy: Send + Sync + 'static {
     /// The group this resource is stored under if it shares the objects of another, such as both Events.
     const STORED_AS: Option<GroupResource> = None;
 
+    /// Whether its objects are stored in the form of another version, which `to_stored` makes.
+    const CONVERTED: bool = false;
+
     /// Fills in what the client left out; runs on every decode of a write.
     fn default(&self, _: &mut Self::Kind) {}
     /// What a write may not bring along, or carries over from the old object (such as `clusterIP`).
@@ -369,6 +372,8 @@ pub struct Resource {
     pub subresources: Vec<Subresource>,
     /// Where its objects are stored.
     pub stored_as: GroupResource,
+    /// Whether they are stored in another form than they are served in.
+    pub converted: bool,
     /// Whether tables begin with NAME.
     pub name_column: bool,
     /// Whether tables have AGE, between the columns of priority 0 and those of priority 1.
@@ -383,6 +388,8 @@ pub struct Resource {
     pub expires_after: Option<Duration>,
     /// Set for a resource that is answered rather than stored.
     pub computed: Option<Arc<dyn Computed>>,
+    /// Whether its objects are measured when they are asked for rather than stored.
+    pub measured: bool,
     /// What is particular to the kind.
     pub behaviour: Arc<dyn Behaviour>,
 }
@@ -413,6 +420,7 @@ impl Resource {
             categories: S::CATEGORIES.iter().map(|&n| n.into()).collect(),
             verbs: Verb::ALL,
             subresources: S::SUBRESOURCES.to_vec(),
+            converted: S::CONVERTED || S::STORED_AS.is_some(),
             stored_as: S::STORED_AS.unwrap_or(own),
             name_column: S::NAME_COLUMN,
             age_column: S::AGE_COLUMN,
@@ -421,6 +429,7 @@ impl Resource {
             create_on_update: S::CREATE_ON_UPDATE,
             expires_after: S::EXPIRES_AFTER,
             computed: None,
+            measured: false,
             behaviour: Arc::new(strategy),
         }
     }
@@ -429,6 +438,11 @@ impl Resource {
     pub fn computed<S: Strategy + Computed + Clone>(strategy: S) -> Self {
         let computed: Arc<dyn Computed> = Arc::new(strategy.clone());
         Self { verbs: &[Verb::Create], computed: Some(computed), ..Self::of(strategy) }
+    }
+
+    /// The row of a kind that the server measures; it can only be read.
+    pub fn measured<S: Strategy>(strategy: S) -> Self {
+        Self { verbs: &[Verb::Get, Verb::List], measured: true, ..Self::of(strategy) }
     }
 
     /// Group and plural name.

@@ -7,11 +7,13 @@ pub mod apps;
 pub mod authentication;
 pub mod authorization;
 pub mod batch;
+pub mod autoscaling;
 pub mod checks;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod metrics;
 pub mod networking;
 pub mod policy;
 pub mod node;
@@ -48,6 +50,13 @@ pub fn builtin() -> ResourceTable {
         Resource::of(discovery::EndpointSlices),
         Resource::of(events::Events),
         Resource::of(networking::IngressClasses),
+        Resource::of(autoscaling::HorizontalPodAutoscalers),
+        Resource::of(autoscaling::HorizontalPodAutoscalersV1),
+        Resource::of(coordination::Leases),
+        Resource::of(discovery::EndpointSlices),
+        Resource::of(events::Events),
+        Resource::measured(metrics::NodesMetrics),
+        Resource::measured(metrics::PodsMetrics),
         Resource::of(networking::Ingresses),
         Resource::of(policy::PodDisruptionBudgets),
         Resource::of(node::RuntimeClasses),

@@ -207,6 +207,7 @@ impl Cluster {
             clock: clock.clone(),
             entropy: Entropy::from_os(),
             root_ca: pki.authority().to_owned(),
+            autoscaling: Default::default(),
         };
         control.spawn(
             "controllers",
@@ -264,6 +265,8 @@ impl Cluster {
         let registry =
             listeners::registry(sockets.registry, repositories, pki.clone(), stop.clone());
         servers.spawn("registry", registry);
+        let (measured, until) = (server.clone(), stop.clone());
+        servers.spawn("usage sampler", async move { measured.measure(until).await });
         servers.spawn("API server", async move { server.serve(sockets.api, tls, stop).await });
 
         let client = as_user(admin());

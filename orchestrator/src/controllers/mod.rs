@@ -11,6 +11,7 @@ mod endpoints;
 mod endpointslice;
 mod garbage;
 mod job;
+mod horizontal_pod_autoscaler;
 mod namespace;
 mod node_lifecycle;
 mod owner;
@@ -34,6 +35,8 @@ use tracing::info;
 use crate::client::{EventRecorder, Informers};
 use crate::clock::{Clock, Entropy};
 
+pub use horizontal_pod_autoscaler::Settings as AutoscalingSettings;
+
 /// What the control loops are told when they start.
 #[derive(Clone)]
 pub struct Config {
@@ -43,6 +46,8 @@ pub struct Config {
     pub entropy: Entropy,
     /// The cluster's certificate authority in PEM, for `kube-root-ca.crt`.
     pub root_ca: String,
+    /// How the autoscaler looks at things.
+    pub autoscaling: AutoscalingSettings,
 }
 
 impl Debug for Config {
@@ -80,6 +85,7 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     endpoints::start(&context, &mut tasks);
     namespace::start(&context, &mut tasks);
     garbage::start(&context, &mut tasks);
+    horizontal_pod_autoscaler::start(&context, &mut tasks);
     service_account::start(&context, &mut tasks);
     root_ca::start(&context, &mut tasks);
     disruption::start(&context, &mut tasks);

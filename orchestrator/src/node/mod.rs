@@ -20,6 +20,7 @@ mod references;
 mod registration;
 mod resources;
 mod server;
+mod stats;
 mod status;
 mod volumes;
 

@@ -1,7 +1,6 @@
 //! The node's own HTTP API, with the kubelet's paths.
 //!
 //! The API server asks it for what only the node knows, foremost logs.
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +18,8 @@ use shim::cri::{ContainerState, Id};
 use shim::logs;
 use tokio_util::sync::CancellationToken;
 
-use super::Node;
 use super::pods::{Pods, log_folder, log_path};
+use super::{Node, stats};
 use crate::client::ObjectKey;
 
 /// Prefix of container ids in the API.
@@ -39,9 +38,9 @@ pub(super) fn router(node: Arc<Node>, pods: Arc<Pods>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/pods", get(list_pods))
-        .route("/stats/summary", get(summary))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
-        .with_state(Shared { node, pods })
+        .with_state(Shared { node: Arc::clone(&node), pods })
+        .merge(stats::router(node))
 }
 
 /// The options of a log request, in the words of `PodLogOptions`.
@@ -176,40 +175,4 @@ async fn until_ended(node: &Node, id: &Id) {
             () = tokio::time::sleep(ENDED) => {}
         }
     }
-}
-
-/// What containers have used, in the form of the kubelet's summary.
-async fn summary(State(Shared { node, .. }): State<Shared>) -> Result<Response, Infallible> {
-    let now = node.clock.now();
-    let mut pods = Vec::new();
-    for sandbox in node.runtime.list_pod_sandboxes() {
-        let containers: Vec<_> = node
-            .runtime
-            .list_containers(Some(&sandbox.id))
-            .into_iter()
-            .filter(|container| matches!(container.state, ContainerState::Running { .. }))
-            .filter_map(|container| {
-                let stats = node.runtime.container_stats(&container.id).ok()?;
-                Some(json!({
-                    "name": container.name,
-                    "cpu": {
-                        "time": now,
-                        "usageCoreNanoSeconds": stats.cpu_usage.as_nanos() as u64,
-                    },
-                    "memory": {"time": now, "workingSetBytes": stats.memory_working_set},
-                    "logs": {"time": now, "usedBytes": stats.log_bytes},
-                }))
-            })
-            .collect();
-        pods.push(json!({
-            "podRef": {
-                "name": sandbox.metadata.name,
-                "namespace": sandbox.metadata.namespace,
-                "uid": sandbox.metadata.uid,
-            },
-            "containers": containers,
-        }));
-    }
-    let name = &node.config.node_name;
-    Ok(Json(json!({"node": {"nodeName": name}, "pods": pods})).into_response())
 }

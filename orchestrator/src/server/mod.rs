@@ -33,6 +33,7 @@ mod discovery;
 mod errors;
 mod follow;
 mod health;
+mod instruments;
 mod listener;
 mod metadata;
 mod negotiate;
@@ -43,6 +44,7 @@ mod ownership;
 mod path;
 mod pipeline;
 mod query;
+mod usage;
 mod verbs;
 mod write;
 
@@ -95,6 +97,8 @@ struct Inner {
     openapi: OnceLock<openapi::OpenApi>,
     nodes: NodeApis,
     dialer: OnceLock<Arc<dyn Dialer>>,
+    usage: usage::Usage,
+    instruments: instruments::Instruments,
     in_flight: Semaphore,
     ready: AtomicBool,
     stopping: CancellationToken,
@@ -114,6 +118,8 @@ impl Server {
             openapi: OnceLock::new(),
             nodes: NodeApis::default(),
             dialer: OnceLock::new(),
+            usage: usage::Usage::default(),
+            instruments: instruments::Instruments::default(),
             ready: AtomicBool::new(false),
             stopping: CancellationToken::new(),
         }))
@@ -159,6 +165,9 @@ impl Server {
     /// Connects the server to the pod network; only the first time counts.
     pub fn connect(&self, dialer: Arc<dyn Dialer>) {
         self.0.dialer.get_or_init(|| dialer);
+    /// Measures now and then what nodes and Pods use, until `stop`.
+    pub async fn measure(&self, stop: CancellationToken) {
+        self.0.usage.run(&self.0.nodes, stop).await;
     }
 
     /// Whether the objects that every client expects are there.
@@ -185,6 +194,14 @@ impl Server {
 
     fn stopping(&self) -> CancellationToken {
         self.0.stopping.clone()
+    }
+
+    fn usage(&self) -> &usage::Usage {
+        &self.0.usage
+    }
+
+    fn instruments(&self) -> &instruments::Instruments {
+        &self.0.instruments
     }
 
     fn in_flight(&self) -> &Semaphore {

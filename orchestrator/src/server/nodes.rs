@@ -23,6 +23,11 @@ impl NodeApis {
         self.0.write().remove(node);
     }
 
+    /// Every node that can be reached.
+    pub fn all(&self) -> Vec<(String, Router)> {
+        self.0.read().iter().map(|(name, api)| (name.clone(), api.clone())).collect()
+    }
+
     /// The API of a node.
     pub fn get(&self, node: &str) -> Option<Router> {
         self.0.read().get(node).cloned()

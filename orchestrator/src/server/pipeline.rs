@@ -3,9 +3,11 @@ use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::call::Call;
+use super::instruments::{self, Place};
 use super::negotiate::negotiate;
 use super::output::{self, Reply, Response, Served};
 use super::path::ResourcePath;
@@ -28,7 +30,9 @@ async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
     if permit.is_err() {
         return output::refusal(&ApiError::Unavailable("the server is stopping".into()));
     }
-    match respond(server, parts, body).await {
+    let (began, in_flight) = (Instant::now(), server.instruments().begin(&parts.method));
+    let mut place = None;
+    let response = match respond(server, parts, body, &mut place).await {
         Ok(response) => response,
         Err(error) => {
             // A configuration that does not fit is no failure of ours, whatever its code.
@@ -37,15 +41,28 @@ async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
             }
             output::refusal(&error)
         }
-    }
+    };
+    drop(in_flight);
+    let (status, took) = (response.status(), began.elapsed());
+    response.map(|body| server.instruments().end(place, status, took, body))
 }
 
-async fn respond(server: &Server, parts: &mut Parts, body: Body) -> Result<Response, ApiError> {
+/// Answers, and says where the request is counted once that is known.
+async fn respond(
+    server: &Server,
+    parts: &mut Parts,
+    body: Body,
+    place: &mut Option<Place>,
+) -> Result<Response, ApiError> {
     let user = authenticate::user(server, parts).await?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     match ResourcePath::parse(parts.uri.path()) {
         Some(path) => {
             let attributes = path.attributes(&parts.method, &query);
+            if let Some(row) = server.table().get(&path.group, &path.version, &path.resource) {
+                let dry_run = query.text("dryRun").is_some();
+                *place = server.instruments().place(row, &path, &attributes.verb, dry_run);
+            }
             authorize(server, &user, &attributes)?;
             resource(server, &user, &path, &attributes.verb, &query, parts, body).await
         }
@@ -53,7 +70,7 @@ async fn respond(server: &Server, parts: &mut Parts, body: Body) -> Result<Respo
             let verb = parts.method.as_str().to_lowercase();
             let path = parts.uri.path().to_owned();
             authorize(server, &user, &Attributes { verb, path, ..Attributes::default() })?;
-            document(server, parts, &query)
+            document(server, parts, &query).await
         }
     }
 }
@@ -77,8 +94,13 @@ fn authorize(server: &Server, user: &User, attributes: &Attributes) -> Result<()
 }
 
 /// What is no resource: health, version, discovery, OpenAPI.
-fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Response, ApiError> {
+async fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Response, ApiError> {
     let path = parts.uri.path();
+    if parts.method == Method::GET
+        && let Some(response) = instruments::get(server, path).await
+    {
+        return Ok(response);
+    }
     if let Some(response) = health::get(server, path, query, &parts.method) {
         return Ok(response);
     }
@@ -99,6 +121,7 @@ fn document(server: &Server, parts: &Parts, query: &Query) -> Result<Response, A
 fn root(server: &Server) -> Response {
     let mut paths = vec!["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
     paths.extend(server.discovery().paths());
+    paths.push("/metrics");
     paths.sort_unstable();
     let json = json!({"paths": paths}).to_string();
     output::bytes(StatusCode::OK, "application/json", json.into())

@@ -4,8 +4,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::lens::Lens;
-use super::{Storage, StorageError, Stored};
+use super::{Storage, StorageError, Stored, timed};
 use crate::api::{FieldSelector, LabelSelector, Resource};
+use crate::metrics::store::Operation;
 use crate::store::{self, Range, Revision};
 
 /// Entries read at once while a page is filled through selectors.
@@ -85,7 +86,7 @@ impl Storage {
             let chunk = limit.map(|limit| if lens.is_plain() { limit } else { CHUNK });
             let range =
                 Range { prefix: &lens.prefix, start_after: start.as_deref(), limit: chunk, at };
-            let page = self.store.list(range).await;
+            let page = timed(Operation::List, self.store.list(range)).await;
             let page = page.map_err(|error| self.listing(error, continued))?;
             at = Some(page.revision);
             let mut remaining = page.remaining;

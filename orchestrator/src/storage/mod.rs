@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::api::{DecodeError, GroupResource, Object, ObjectKey, Resource, SelectorError};
+use crate::metrics::store::{Operation, observe};
 use crate::store::{self, Entry, Precondition, Revision, Store};
 
 mod envelope;
@@ -102,7 +103,8 @@ impl Storage {
     pub async fn get(&self, resource: &Resource, key: &ObjectKey) -> Result<Stored, StorageError> {
         let missing = || StorageError::NotFound(key.clone());
         let path = path(resource, key).ok_or_else(missing)?;
-        let entry = self.store.get(&path).await.map_err(StorageError::Backend)?;
+        let entry = timed(Operation::Get, self.store.get(&path)).await;
+        let entry = entry.map_err(StorageError::Backend)?;
         entry.map(|entry| self.stored(entry, resource)).ok_or_else(missing)
     }
 
@@ -118,7 +120,8 @@ impl Storage {
         })?;
         let bytes = encode(resource, object)?;
         let expires = resource.expires_after;
-        match self.store.put(&path, bytes, Precondition::Absent, expires).await {
+        let written = self.store.put(&path, bytes, Precondition::Absent, expires);
+        match timed(Operation::Create, written).await {
             Ok(entry) => Ok(self.stored(entry, resource)),
             Err(store::Error::Conflict { .. }) => Err(StorageError::AlreadyExists(key)),
             Err(error) => Err(StorageError::Backend(error)),
@@ -143,7 +146,8 @@ impl Storage {
             return Ok(self.stored(present, resource));
         }
         let only_if = Precondition::Unchanged(at);
-        match self.store.put(&path, bytes, only_if, resource.expires_after).await {
+        let written = self.store.put(&path, bytes, only_if, resource.expires_after);
+        match timed(Operation::Update, written).await {
             Ok(entry) => Ok(self.stored(entry, resource)),
             Err(error) => Err(refused(error, key)),
         }
@@ -158,7 +162,7 @@ impl Storage {
     ) -> Result<Stored, StorageError> {
         let missing = || StorageError::NotFound(key.clone());
         let path = path(resource, key).ok_or_else(missing)?;
-        let event = self.store.delete(&path, self.at(at)).await;
+        let event = timed(Operation::Delete, self.store.delete(&path, self.at(at))).await;
         let event = event.map_err(|error| refused(error, key))?;
         let last = event.previous.ok_or_else(missing)?;
         Ok(self.stored(last, resource).at(self.base + event.revision.0))
@@ -184,6 +188,14 @@ impl Storage {
     }
 }
 
+/// Counts how long the store takes.
+async fn timed<T>(operation: Operation, answer: impl Future<Output = T>) -> T {
+    let began = tokio::time::Instant::now();
+    let answer = answer.await;
+    observe(operation, began.elapsed());
+    answer
+}
+
 fn refused(error: store::Error, key: &ObjectKey) -> StorageError {
     match error {
         store::Error::Conflict { actual: None, .. } => StorageError::NotFound(key.clone()),
@@ -193,16 +205,11 @@ fn refused(error: store::Error, key: &ObjectKey) -> StorageError {
 }
 
 fn encode(resource: &Resource, object: &Object) -> Result<Bytes, StorageError> {
-    if shares(resource) {
+    if resource.converted {
         let stored = resource.behaviour.to_stored(object.clone()).map_err(StorageError::Encode)?;
         return envelope::seal(&stored).map_err(StorageError::Encode);
     }
     envelope::seal(object).map_err(StorageError::Encode)
-}
-
-/// Whether the resource serves the objects of another in its own form.
-fn shares(resource: &Resource) -> bool {
-    resource.stored_as.group != resource.gvk.group || resource.stored_as.resource != resource.plural
 }
 
 /// Where the objects of a resource begin.

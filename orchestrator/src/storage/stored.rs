@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{StorageError, envelope, shares};
+use super::{StorageError, envelope};
 use crate::api::{Behaviour, FieldSelector, LabelSelector, Object, ObjectKey, Resource};
 use crate::store::Entry;
 
@@ -56,7 +56,7 @@ impl Stored {
     /// The version that an entry holds, as the resource serves it.
     pub(super) fn of(entry: Entry, resource: &Resource, base: u64) -> Self {
         let facts = entry.derived(|| Facts::of(&entry, resource.namespaced()));
-        let served = shares(resource).then(|| resource.behaviour.clone());
+        let served = resource.converted.then(|| resource.behaviour.clone());
         Self { revision: base + entry.revision().0, facts, entry, served }
     }
 

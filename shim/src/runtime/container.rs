@@ -15,8 +15,8 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use super::sandbox::Sandbox;
 use super::{Node, chain, life};
 use crate::cri::{
-    ContainerConfig, ContainerEvent, ContainerEventKind, ContainerState, ContainerStats,
-    ContainerStatus, Exit, ExitReason, Id, LinuxContainerResources, RuntimeError,
+    ContainerAttributes, ContainerConfig, ContainerEvent, ContainerEventKind, ContainerState,
+    ContainerStats, ContainerStatus, Exit, ExitReason, Id, LinuxContainerResources, RuntimeError,
 };
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
@@ -223,6 +223,18 @@ impl Container {
             function: self.artifact.is_function(),
             labels: self.config.labels.clone(),
         }
+    }
+
+    /// Which it is, while it runs.
+    pub(super) fn attributes(&self) -> Option<ContainerAttributes> {
+        let ContainerState::Running { started_at } = self.state.lock().shown else { return None };
+        Some(ContainerAttributes {
+            id: self.id.clone(),
+            sandbox: self.sandbox.clone(),
+            name: self.config.name.clone(),
+            image: self.config.image.clone(),
+            started_at,
+        })
     }
 
     pub(super) fn stats(&self) -> ContainerStats {

@@ -9,9 +9,9 @@ use super::container::Container;
 use super::sandbox::Sandbox;
 use super::{Shim, chain, new_id, not_found};
 use crate::cri::{
-    AuthConfig, ContainerConfig, ContainerEvent, ContainerEventKind, ContainerStats,
-    ContainerStatus, Id, Image, ImageRef, LinuxContainerResources, PodSandboxConfig,
-    PodSandboxStatus, Runtime, RuntimeError,
+    AuthConfig, ContainerAttributes, ContainerConfig, ContainerEvent, ContainerEventKind,
+    ContainerStats, ContainerStatus, Id, Image, ImageRef, LinuxContainerResources,
+    PodSandboxConfig, PodSandboxStatus, Runtime, RuntimeError,
 };
 use crate::engine::EngineError;
 
@@ -134,6 +134,14 @@ impl Runtime for Shim {
 
     fn container_stats(&self, id: &Id) -> Result<ContainerStats, RuntimeError> {
         Ok(self.container(id)?.stats())
+    }
+
+    fn list_container_stats(&self) -> Vec<(ContainerAttributes, ContainerStats)> {
+        // Copied out first: nothing is started or stopped while the lock is held.
+        let containers: Vec<_> = self.containers.lock().values().cloned().collect();
+        let running =
+            |container: Arc<Container>| Some((container.attributes()?, container.stats()));
+        containers.into_iter().filter_map(running).collect()
     }
 
     fn container_events(&self) -> broadcast::Receiver<ContainerEvent> {

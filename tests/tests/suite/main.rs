@@ -16,5 +16,6 @@ mod pods;
 mod pods_limits;
 mod pods_probes;
 mod pods_volumes;
+mod metrics;
 mod support;
 mod traffic;

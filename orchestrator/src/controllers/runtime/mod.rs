@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 
 use crate::client::{Informer, ObjectKey, status_code};
 use crate::clock::Entropy;
+use crate::metrics::workqueue;
 
 pub use queue::Queue;
 
@@ -120,6 +121,7 @@ pub async fn drive<C: Controller>(
     entropy: Entropy,
     stop: CancellationToken,
 ) {
+    workqueue::show(C::NAME, queue.metrics());
     let controller = Arc::new(controller);
     let workers = Arc::new(Semaphore::new(C::WORKERS));
     let mut passes = JoinSet::new();
@@ -134,7 +136,9 @@ pub async fn drive<C: Controller>(
         let (entropy, stop) = (entropy.clone(), stop.clone());
         passes.spawn(async move {
             let written = Written::default();
+            let began = tokio::time::Instant::now();
             let result = controller.reconcile(&key, &written).await;
+            queue.metrics().worked(began.elapsed());
             drop(permit);
             let settling = tokio::time::timeout(CATCH_UP, written.settled());
             match stop.run_until_cancelled(settling).await {

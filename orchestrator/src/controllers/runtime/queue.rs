@@ -12,17 +12,20 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::client::{Change, Informer, ObjectKey};
+use crate::metrics::workqueue::WorkQueue;
 
 /// Keys with one pass at a time; bounded by the number of objects.
 #[derive(Debug, Default)]
 pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
+    metrics: Arc<WorkQueue>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    ready: VecDeque<Arc<ObjectKey>>,
+    /// With the time since when each waits.
+    ready: VecDeque<(Instant, Arc<ObjectKey>)>,
     keys: HashMap<Arc<ObjectKey>, Place>,
     delayed: BTreeMap<(Instant, u64), Arc<ObjectKey>>,
     due: HashMap<Arc<ObjectKey>, (Instant, u64)>,
@@ -45,7 +48,12 @@ impl Queue {
 
     /// Asks for a pass.
     pub fn add(&self, key: Arc<ObjectKey>) {
-        self.state.lock().add(key);
+        let mut state = self.state.lock();
+        if state.add(key) {
+            self.metrics.adds.inc();
+            self.metrics.depth.set(state.ready.len() as i64);
+        }
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -80,7 +88,10 @@ impl Queue {
             let notified = self.changed.notified();
             let wake = {
                 let mut state = self.state.lock();
-                if let Some(key) = state.take(Instant::now()) {
+                let now = Instant::now();
+                if let Some((since, key)) = state.take(now) {
+                    self.metrics.waited(now.saturating_duration_since(since));
+                    self.metrics.depth.set(state.ready.len() as i64);
                     return key;
                 }
                 state.delayed.keys().next().map(|(at, _)| *at)
@@ -97,6 +108,11 @@ impl Queue {
         }
     }
 
+    /// What is counted of it.
+    pub(super) fn metrics(&self) -> &Arc<WorkQueue> {
+        &self.metrics
+    }
+
     /// Ends a pass that went well.
     pub(super) fn done(&self, key: &Arc<ObjectKey>) {
         let mut state = self.state.lock();
@@ -109,6 +125,7 @@ impl Queue {
     ///
     /// Changes while it ran do not bring it back before its backoff is over.
     pub(super) fn failed(&self, key: &Arc<ObjectKey>) -> u32 {
+        self.metrics.retries.inc();
         let mut state = self.state.lock();
         state.keys.remove(key);
         let failures = state.failures.entry(Arc::clone(key)).or_default();
@@ -118,14 +135,19 @@ impl Queue {
 }
 
 impl State {
-    fn add(&mut self, key: Arc<ObjectKey>) {
+    /// Whether this leads to a pass that nobody has asked for yet.
+    fn add(&mut self, key: Arc<ObjectKey>) -> bool {
         match self.keys.get_mut(&key) {
             None => {
                 self.keys.insert(Arc::clone(&key), Place::Waiting);
-                self.ready.push_back(key);
+                self.ready.push_back((Instant::now(), key));
+                true
             }
-            Some(place @ Place::Running) => *place = Place::RunningAndWanted,
-            Some(Place::Waiting | Place::RunningAndWanted) => {}
+            Some(place @ Place::Running) => {
+                *place = Place::RunningAndWanted;
+                true
+            }
+            Some(Place::Waiting | Place::RunningAndWanted) => false,
         }
     }
 
@@ -141,7 +163,7 @@ impl State {
         self.due.insert(key, (at, self.sequence));
     }
 
-    fn take(&mut self, now: Instant) -> Option<Arc<ObjectKey>> {
+    fn take(&mut self, now: Instant) -> Option<(Instant, Arc<ObjectKey>)> {
         while let Some(entry) = self.delayed.first_entry() {
             if entry.key().0 > now {
                 break;
@@ -150,9 +172,9 @@ impl State {
             self.due.remove(&key);
             self.add(key);
         }
-        let key = self.ready.pop_front()?;
+        let (since, key) = self.ready.pop_front()?;
         self.keys.insert(Arc::clone(&key), Place::Running);
-        Some(key)
+        Some((since, key))
     }
 
     fn end(&mut self, key: &Arc<ObjectKey>) {

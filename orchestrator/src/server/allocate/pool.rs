@@ -129,6 +129,7 @@ fn hidden(plural: &'static str) -> Resource {
         verbs: &[],
         subresources: Vec::new(),
         stored_as: GroupResource { group: group.into(), resource: plural.into() },
+        converted: false,
         name_column: true,
         age_column: false,
         has_generation: false,
@@ -136,6 +137,7 @@ fn hidden(plural: &'static str) -> Resource {
         create_on_update: false,
         expires_after: None,
         computed: None,
+        measured: false,
         behaviour: Arc::new(Plain),
     }
 }

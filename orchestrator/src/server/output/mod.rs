@@ -27,6 +27,8 @@ pub enum Reply {
     Object(StatusCode, Served),
     /// A page of a list.
     List(ListPage),
+    /// Objects that were made for this answer, all of them.
+    Objects(Vec<Object>),
     /// A `Status`, which has one form only.
     Status(StatusCode, Value),
     /// A response that is complete, such as a stream.
@@ -80,6 +82,7 @@ pub fn render(call: &Call<'_>, accepted: Accepted, reply: Reply) -> Result<Respo
         Reply::Status(status, value) => (status, Bytes::from(value.to_string())),
         Reply::Object(status, served) => (status, object(call, accepted.shape, &served)?),
         Reply::List(page) => (StatusCode::OK, list(call, accepted.shape, page)?),
+        Reply::Objects(objects) => (StatusCode::OK, made(call, accepted.shape, &objects)?),
     };
     let pretty = call.query.flag("pretty");
     let mut response = match accepted.encoding {
@@ -190,6 +193,28 @@ fn list(call: &Call<'_>, shape: Shape, page: ListPage) -> Result<Bytes, ApiError
             let now = call.server.now();
             let rows =
                 page.items.into_iter().map(|item| table::row(row, &item.object()?, include, now));
+            let rows = rows.collect::<Result<_, ApiError>>()?;
+            Ok(Bytes::from(table::table(row, metadata, true, rows).to_string()))
+        }
+    }
+}
+
+/// A list of objects that are not stored, and so have no resourceVersion together.
+fn made(call: &Call<'_>, shape: Shape, objects: &[Object]) -> Result<Bytes, ApiError> {
+    let (row, metadata) = (call.row, json!({}));
+    match shape {
+        Shape::Whole => {
+            let kind = format!("{}List", row.gvk.kind);
+            join(&kind, &row.gvk.api_version(), &metadata, objects.iter().map(encode))
+        }
+        Shape::PartialMetadata => {
+            let items = objects.iter().map(|o| Ok(Bytes::from(partial_metadata(o).to_string())));
+            join("PartialObjectMetadataList", "meta.k8s.io/v1", &metadata, items)
+        }
+        Shape::Table => {
+            let include = table::Include::parse(call.query)?;
+            let now = call.server.now();
+            let rows = objects.iter().map(|object| table::row(row, object, include, now));
             let rows = rows.collect::<Result<_, ApiError>>()?;
             Ok(Bytes::from(table::table(row, metadata, true, rows).to_string()))
         }

@@ -16,3 +16,5 @@ pub use patch::{APPLY, Patch, patch, patched};
 pub use read::{get, list};
 pub use update::update;
 pub use watch::watch;
+
+pub use options::list_query;

@@ -4,9 +4,13 @@ use crate::api::ApiError;
 use crate::server::call::Call;
 use crate::server::errors::storage_error;
 use crate::server::output::{Reply, Served};
+use crate::server::usage;
 
 /// Reads one object.
 pub async fn get(call: &Call<'_>) -> Result<Reply, ApiError> {
+    if call.row.measured {
+        return usage::get(call).await;
+    }
     let stored = call
         .server
         .storage()
@@ -18,6 +22,9 @@ pub async fn get(call: &Call<'_>) -> Result<Reply, ApiError> {
 
 /// Reads a page of the objects that match.
 pub async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
+    if call.row.measured {
+        return usage::list(call).await;
+    }
     let query = list_query(call)?;
     Ok(Reply::List(call.server.storage().list(call.row, &query).await?))
 }
