@@ -6,8 +6,8 @@
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
-pub mod batch;
 pub mod autoscaling;
+pub mod batch;
 pub mod checks;
 pub mod coordination;
 pub mod core;
@@ -15,8 +15,8 @@ pub mod discovery;
 pub mod events;
 pub mod metrics;
 pub mod networking;
-pub mod policy;
 pub mod node;
+pub mod policy;
 pub mod scheduling;
 #[cfg(test)]
 pub mod testing;

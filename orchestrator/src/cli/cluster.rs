@@ -458,6 +458,7 @@ mod tests {
             gateway_addr: any,
             gateway_tls_addr: any,
             node_api_addr: any,
+            scheduler: scheduler::Config::default(),
             host_paths: Vec::new(),
             node_memory: None,
         })

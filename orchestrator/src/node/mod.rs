@@ -159,14 +159,11 @@ impl NodeAgent {
         node.services.synced().await;
         let heart = stop.run_until_cancelled(heartbeat::run(Arc::clone(&node)));
         let collection = stop.run_until_cancelled(image_collection::run(Arc::clone(&node)));
-        let workers = pods.run(Arc::clone(&node), stop.clone());
-        // Both ends at once: no event is recorded after the writer has gone.
-        tokio::join!(heart, collection, workers, writer.run(stop.clone()));
         let evictions =
             stop.run_until_cancelled(eviction::run(Arc::clone(&node), Arc::clone(&pods)));
         let workers = pods.run(Arc::clone(&node), stop.clone());
         // All end at once: no event is recorded after the writer has gone.
-        tokio::join!(heart, evictions, workers, writer.run(stop.clone()));
+        tokio::join!(heart, collection, evictions, workers, writer.run(stop.clone()));
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::reason::Plugins;
 use crate::client::ObjectKey;
+use crate::metrics::scheduler::{self as metrics, Waiting};
 
 /// The backoff after the first attempt; it doubles with each (kube-scheduler's podInitialBackoffSeconds).
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -160,6 +161,13 @@ impl Queue {
         let delayed = self.delayed.first_key_value().map(|((at, _), _)| *at);
         let waiting = self.waiting.first_key_value().map(|((until, _), _)| *until);
         waiting.into_iter().chain(delayed).min()
+    }
+
+    /// Tells Prometheus how many Pods wait, and for what.
+    pub fn tell(&self) {
+        metrics::pending(Waiting::Active, self.ready.len());
+        metrics::pending(Waiting::Backoff, self.delayed.len());
+        metrics::pending(Waiting::Unschedulable, self.waiting.len());
     }
 
     fn unpark(&mut self, key: &ObjectKey, now: Instant) {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::client::{EventRecorder, Informer, Informers, ObjectKey};
 use crate::clock::Clock;
+use crate::metrics::scheduler::{self as metrics, Attempt};
 
 /// The name that Pods which want this scheduler give.
 const NAME: &str = "default-scheduler";
@@ -119,6 +120,7 @@ impl Scheduler {
                 continue;
             }
             let deadline = self.queue.next_deadline(Instant::now());
+            self.queue.tell();
             let wake_at =
                 deadline.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(3600));
             tokio::select! {
@@ -203,14 +205,17 @@ impl Scheduler {
 
     fn decide(&mut self, key: &ObjectKey) {
         let Some(pod) = self.pods.get(key) else { return self.queue.remove(key) };
-        let info = PodInfo::of(&pod);
+        let (began, info) = (Instant::now(), PodInfo::of(&pod));
         match schedule(&mut self.snapshot, key, &info, &mut self.start, &self.config) {
             Ok(node) => {
                 debug!(namespace = key.namespace, name = key.name, node, "pod is scheduled");
                 self.snapshot.place(key, &info, &node);
-                self.bind(key.clone(), pod, node);
+                self.bind(key.clone(), pod, node, began);
             }
-            Err(why) => self.make_room(key, pod, &info, why),
+            Err(why) => {
+                metrics::attempted(Attempt::Unschedulable, began.elapsed());
+                self.make_room(key, pod, &info, why);
+            }
         }
     }
 
@@ -266,17 +271,24 @@ impl Scheduler {
         }
     }
 
-    fn bind(&mut self, key: ObjectKey, pod: Arc<Pod>, node: String) {
+    fn bind(&mut self, key: ObjectKey, pod: Arc<Pod>, node: String, began: Instant) {
         let (client, events) = (self.client.clone(), self.events.clone());
+        let clock = self.clock.clone();
         self.writes.spawn(async move {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             match binding::bind(client, key.clone(), uid, &node).await {
                 Ok(()) => {
+                    metrics::attempted(Attempt::Scheduled, began.elapsed());
+                    if let Some(created) = &pod.metadata.creation_timestamp {
+                        let waited = clock.now().duration_since(created.0);
+                        metrics::bound(waited.try_into().unwrap_or_default());
+                    }
                     let message = format!("Successfully assigned {key} to {node}");
                     events.normal(pod.object_ref(&()), "Scheduled", message);
                     Outcome::Bound
                 }
                 Err(error) => {
+                    metrics::attempted(Attempt::Error, began.elapsed());
                     warn!(error = &error as &dyn std::error::Error, "pod not bound");
                     Outcome::NotBound(key)
                 }

@@ -165,6 +165,8 @@ impl Server {
     /// Connects the server to the pod network; only the first time counts.
     pub fn connect(&self, dialer: Arc<dyn Dialer>) {
         self.0.dialer.get_or_init(|| dialer);
+    }
+
     /// Measures now and then what nodes and Pods use, until `stop`.
     pub async fn measure(&self, stop: CancellationToken) {
         self.0.usage.run(&self.0.nodes, stop).await;

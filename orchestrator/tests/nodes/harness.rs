@@ -82,6 +82,7 @@ impl Cluster {
             clock: clock.clone(),
             entropy: Entropy::seeded(2),
             root_ca: "PEM".into(),
+            autoscaling: Default::default(),
         };
         let loops = controllers::run(manager, informers.clone(), config, stop.clone());
         let scheduling = scheduler::run(

@@ -179,6 +179,7 @@ async fn charge(
         resource: "poddisruptionbudgets".into(),
         name,
         subresource: "status".into(),
+        tail: String::new(),
     };
     let mut on_budget = Call {
         server: call.server,
