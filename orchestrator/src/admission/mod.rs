@@ -12,6 +12,8 @@ use crate::storage::Objects;
 
 mod default_tolerations;
 mod namespace_lifecycle;
+mod priority;
+mod runtime_class;
 mod service_account;
 
 /// What a write does.
@@ -80,6 +82,19 @@ impl Others {
         })?;
         Ok(found)
     }
+
+    /// The objects of a namespace, or of all.
+    pub async fn list(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Object>, ApiError> {
+        let Some(row) = self.table.get(group, version, plural) else { return Ok(Vec::new()) };
+        let found = self.objects.list(row, namespace).await;
+        found.map_err(|error| ApiError::Internal(format!("cannot list {plural}: {error}")))
+    }
 }
 
 /// One rule about writes.
@@ -106,16 +121,18 @@ pub trait Plugin: Send + Sync {
 
 /// The plugins, in the order in which they are asked.
 pub struct Chain {
-    plugins: [Box<dyn Plugin>; 3],
+    plugins: Vec<Box<dyn Plugin>>,
     others: Others,
 }
 
 impl Chain {
     /// Every plugin, reading through `objects`.
     pub fn new(objects: Arc<dyn Objects>, table: ResourceTable) -> Self {
-        let plugins: [Box<dyn Plugin>; 3] = [
+        let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(service_account::ServiceAccount),
+            Box::new(priority::Priority),
+            Box::new(runtime_class::RuntimeClass),
             Box::new(default_tolerations::DefaultTolerationSeconds),
         ];
         Self { plugins, others: Others { objects, table } }

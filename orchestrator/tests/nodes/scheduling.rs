@@ -1,7 +1,9 @@
 //! Decisions that change what is there, and waits that end when something changes.
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 
 use crate::harness::{Cluster, condition, node_of, pod};
 
@@ -16,15 +18,24 @@ async fn wait_for_node(cluster: &Cluster, name: &str, node: &str) {
         .await;
 }
 
+async fn class(cluster: &Cluster, class: Value) {
+    let class: PriorityClass = serde_json::from_value(class).unwrap();
+    let api = Api::all(cluster.client.clone());
+    api.create(&PostParams::default(), &class).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_pod_of_higher_priority_takes_the_place_of_lower_ones() {
     let cluster = Cluster::start().await;
     cluster.join("n1", "2", "a").await;
+    class(&cluster, json!({"metadata": {"name": "high"}, "value": 1000})).await;
+    let meek = json!({"metadata": {"name": "meek"}, "value": 10, "preemptionPolicy": "Never"});
+    class(&cluster, meek).await;
     for name in ["low-1", "low-2"] {
-        cluster.create::<Pod>(pod(name, "1", json!({"priority": 0}))).await;
+        cluster.create::<Pod>(pod(name, "1", json!({}))).await;
     }
     cluster.ready(2, &NODES).await;
-    cluster.create::<Pod>(pod("high", "1", json!({"priority": 1000}))).await;
+    cluster.create::<Pod>(pod("high", "1", json!({"priorityClassName": "high"}))).await;
     let told = cluster.event("Preempted", &[]).await;
     assert!(told.starts_with("Preempted by pod ") && told.ends_with(" on node n1"), "{told}");
     let victim = cluster
@@ -44,9 +55,7 @@ async fn a_pod_of_higher_priority_takes_the_place_of_lower_ones() {
     wait_for_node(&cluster, "high", "n1").await;
     assert_eq!(cluster.pods().await.len(), 2);
 
-    cluster
-        .create::<Pod>(pod("meek", "1", json!({"priority": 10, "preemptionPolicy": "Never"})))
-        .await;
+    cluster.create::<Pod>(pod("meek", "1", json!({"priorityClassName": "meek"}))).await;
     let told = cluster
         .until("no preemption", &NODES, async || {
             let pod = cluster.api::<Pod>().get("meek").await.unwrap();
@@ -93,5 +102,30 @@ async fn a_gated_pod_waits_for_its_gates() {
     let patch = Patch::Merge(json!({"spec": {"schedulingGates": null}}));
     cluster.api::<Pod>().patch("gated", &PatchParams::default(), &patch).await.unwrap();
     wait_for_node(&cluster, "gated", "n1").await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pod_has_the_priority_of_its_class_or_of_the_default_one() {
+    let cluster = Cluster::start().await;
+    let default = json!({"metadata": {"name": "usual"}, "value": 5, "globalDefault": true});
+    class(&cluster, default).await;
+    cluster.create::<Pod>(pod("plain", "1", json!({}))).await;
+    let spec = cluster.api::<Pod>().get("plain").await.unwrap().spec.unwrap();
+    assert_eq!((spec.priority, spec.priority_class_name.as_deref()), (Some(5), Some("usual")));
+    assert_eq!(spec.preemption_policy.as_deref(), Some("PreemptLowerPriority"));
+    let refused = async |more: Value| {
+        let pod: Pod = serde_json::from_value(pod("other", "1", more)).unwrap();
+        cluster.api().create(&PostParams::default(), &pod).await.unwrap_err().to_string()
+    };
+    let told = refused(json!({"priorityClassName": "nothing"})).await;
+    assert!(
+        told.contains("pods \"other\" is forbidden: no PriorityClass with name nothing was found"),
+        "{told}"
+    );
+    let told = refused(json!({"priority": 7})).await;
+    assert!(told.contains("the integer value of priority (7) must not be provided"), "{told}");
+    let told = refused(json!({"runtimeClassName": "nothing"})).await;
+    assert!(told.contains("pod rejected: RuntimeClass \"nothing\" not found"), "{told}");
     cluster.stop().await;
 }

@@ -50,7 +50,9 @@ async fn pods_of(client: &Client, job: &str) -> Vec<Pod> {
 }
 
 fn succeeded(pods: &[Pod]) -> usize {
-    let phase = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    fn phase(pod: &Pod) -> Option<&str> {
+        pod.status.as_ref().and_then(|status| status.phase.as_deref())
+    }
     pods.iter().filter(|pod| phase(pod) == Some("Succeeded")).count()
 }
 

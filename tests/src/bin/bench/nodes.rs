@@ -63,6 +63,7 @@ pub async fn run() -> Result<()> {
         clock: clock.clone(),
         entropy: Entropy::from_os(),
         root_ca: "PEM".into(),
+        autoscaling: Default::default(),
     };
     tasks.spawn(controllers::run(manager, informers.clone(), config, stop.clone()));
     tasks.spawn(scheduler::run(
@@ -182,7 +183,7 @@ async fn renew(client: Client, stop: CancellationToken) {
 /// Says that bound Pods run and ends those that were deleted.
 async fn kubelet(client: Client, pods: Informer<Pod>, stop: CancellationToken) {
     let mut changes = pods.subscribe();
-    let (mut writes, mut waiting) = (JoinSet::new(), VecDeque::new());
+    let (mut writes, mut waiting) = (JoinSet::new(), VecDeque::<Arc<ObjectKey>>::new());
     loop {
         while writes.len() < SIDE_BY_SIDE {
             let Some(key) = waiting.pop_front() else { break };
