@@ -42,7 +42,7 @@ impl Kinds {
             authorization::v1 as authorization, autoscaling::v1 as autoscaling, batch::v1 as batch,
             coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
             events::v1 as events, networking::v1 as networking, node::v1 as node,
-            scheduling::v1 as scheduling,
+            policy::v1 as policy, scheduling::v1 as scheduling,
         };
         self.add::<core::Namespace>();
         self.add::<core::Node>();
@@ -68,6 +68,8 @@ impl Kinds {
         self.add::<networking::Ingress>();
         self.add::<networking::IngressClass>();
         self.add::<node::RuntimeClass>();
+        self.add::<policy::Eviction>();
+        self.add::<policy::PodDisruptionBudget>();
         self.add::<scheduling::PriorityClass>();
         self.add::<authentication::SelfSubjectReview>();
         self.add::<authentication::TokenRequest>();

@@ -82,7 +82,7 @@ impl Object {
                 )?
             }
         };
-        Ok(Self { api_version, kind, metadata, body })
+        Ok(Self { api_version, kind, metadata: without_empty(metadata), body })
     }
 
     /// The object a JSON text describes.
@@ -164,6 +164,16 @@ impl<'de> Deserialize<'de> for Object {
         Self::from_value(Value::deserialize(deserializer)?)
             .map_err(|error| serde::de::Error::custom(format!("{error}: {}", error.source)))
     }
+}
+
+/// Metadata as Kubernetes writes it: lists and maps of nothing are left out, such as that of the
+/// finalizers once the last one was taken off it.
+fn without_empty(mut metadata: ObjectMeta) -> ObjectMeta {
+    metadata.finalizers.take_if(|list| list.is_empty());
+    metadata.owner_references.take_if(|list| list.is_empty());
+    metadata.labels.take_if(|map| map.is_empty());
+    metadata.annotations.take_if(|map| map.is_empty());
+    metadata
 }
 
 /// A path of `serde_ignored` as Kubernetes writes it: `a[0].b` for `a.?.0.b`.

@@ -169,9 +169,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     done
 }
 
-/// Logs go to stderr; `PODIUM_LOG` chooses what, in the words of tracing's filters.
+/// Logs go to stderr; `PODIUM_LOG` chooses what, in the words of tracing's filters. The client's own
+/// are left out: what it was refused is told by whoever asked.
 fn init_tracing() {
-    let filter = EnvFilter::try_from_env("PODIUM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("PODIUM_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,kube_client=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

@@ -160,7 +160,7 @@ async fn what_cannot_be_applied_names_its_file_and_field() {
     has(&apply("kind: ConfigMap\n").await, &["web.yaml, document 1", "apiVersion"]);
     has(&apply("apiVersion: v1\nkind: Deployment\nmetadata: {name: a}\n").await, &["apps/v1"]);
     let unknown = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndtaa: {}\n";
-    has(&apply(unknown).await, &["web.yaml, document 1", "unknown field \"dtaa\""]);
+    has(&apply(unknown).await, &["web.yaml, document 1", ".dtaa: field not declared in schema"]);
     let url = podium.fail(&["apply", "-f", "https://example.com/a.yaml"], "").await;
     has(&url, &["read from files only"]);
     has(&podium.fail(&["apply", "-f", "/nowhere.yaml"], "").await, &["read /nowhere.yaml"]);

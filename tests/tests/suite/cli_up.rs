@@ -89,7 +89,11 @@ async fn a_manifest_that_the_server_refuses_ends_it_with_the_field() {
         .unwrap();
     let path = path.display().to_string();
     let output = up(&folder.path().join("data"), &["-f", &path]).await;
-    refused(&output, 1, &["web.yaml, document 1", "unknown field \"dtaa\"", "stopping"]);
+    refused(
+        &output,
+        1,
+        &["web.yaml, document 1", ".dtaa: field not declared in schema", "stopping"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +104,7 @@ async fn a_push_that_fails_says_what_to_do() {
     let podium = cluster.podium();
     let lost = podium.clone().env("PODIUM_DATA_DIR", &nobody.path().display().to_string());
     refused(&lost.try_run(&["push", &hello], "").await, 64, &["no cluster runs", "podium up"]);
-    let wrong = podium.try_run(&["push", &hello, "UPPER/case"], "").await;
+    let wrong = podium.try_run(&["push", &hello, "team/Hello"], "").await;
     refused(&wrong, 64, &["lowercase", "NAME[:TAG]"]);
     let pushed = podium.try_run(&["push", &hello, "team/hello:v2"], "").await;
     assert!(pushed.stdout.contains("/team/hello:v2\nsha256:"), "{pushed:?}");

@@ -256,7 +256,7 @@ async fn init_containers_run_one_after_the_other_and_again_when_they_fail() {
 
     seen(&client, "order", |pod| phase(pod) == "Succeeded").await;
     let api = Api::<Pod>::default_namespaced(client.clone());
-    assert_eq!(api.logs("order", &Default::default()).await.unwrap(), "first");
+    assert_eq!(api.logs("order", &Default::default()).await.unwrap(), "first\n");
     let failed = seen(&client, "failed", |pod| phase(pod) == "Failed").await;
     assert_eq!(first(&failed).state.unwrap().waiting.unwrap().reason.unwrap(), "PodInitializing");
     let failing = seen(&client, "failing", |pod| {

@@ -113,10 +113,10 @@ async fn containers_share_files_and_see_parts_of_volumes() {
     ]);
     create::<Pod>(&client, &object).await;
     seen(&client, "share", phase_is("Succeeded")).await;
-    logs(&client, "share", "shared").await;
+    logs(&client, "share", "shared\n").await;
     let api = Api::<Pod>::default_namespaced(client.clone());
     let of_part = kube::api::LogParams { container: Some("part".into()), ..Default::default() };
-    assert_eq!(api.logs("share", &of_part).await.unwrap(), "one");
+    assert_eq!(api.logs("share", &of_part).await.unwrap(), "one\n");
 
     // Nobody writes what the API says, nor what is mounted for reading.
     for (name, volume, read_only) in [

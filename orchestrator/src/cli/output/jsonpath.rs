@@ -281,7 +281,7 @@ mod tests {
             ("{.a", "no closing brace"),
             ("{range .a}x", "without {end}"),
             ("{end}", "without {range}"),
-            ("{.a[0}", "closing"),
+            ("{.a[0}", "without ]"),
             ("{.a[}", "["),
         ] {
             let error = Template::parse(template).unwrap_err().to_string();

@@ -139,10 +139,10 @@ fn a_pod_that_is_not_measured_damps_the_change() {
     used.pop();
     // Two of 10% and one counted as 100%: 40% of 50%.
     assert_eq!(decide(&autoscaler(json!({})), 3, &pods, used).desired, 3);
-    let (pods, mut used) = crowd(3, "200m");
+    let (pods, mut used) = crowd(3, "100m");
     used.pop();
-    // Two of 200% and one counted as 0%: 133% of 50%.
-    assert_eq!(decide(&autoscaler(json!({})), 3, &pods, used).desired, 8);
+    // Two of 100% and one counted as 0%: 66% where 50% is wished.
+    assert_eq!(decide(&autoscaler(json!({})), 3, &pods, used).desired, 4);
 }
 
 #[test]

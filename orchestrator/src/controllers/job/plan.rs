@@ -53,7 +53,9 @@ pub fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let Some(spec) = &job.spec else { return Plan::default() };
     let mut status = job.status.clone().unwrap_or_default();
     count_untracked(&mut status, pods);
-    if status.start_time.is_none() && !is_suspended(spec) {
+    // The deadline is about being active, and begins anew with a Job that goes on.
+    let resumes = condition(&status, "Suspended").is_some();
+    if (resumes || status.start_time.is_none()) && !is_suspended(spec) {
         status.start_time = Some(Time(now));
     }
     let seen = Seen::of(job, spec, &status, pods);
@@ -130,10 +132,6 @@ fn say_suspended(plan: &mut Plan, suspended: bool, now: Timestamp) {
     };
     if say(&mut plan.status, (said, suspended), (reason, message), now) {
         plan.told.push((false, event, message.into()));
-        if !suspended {
-            // The deadline is about being active, and begins anew.
-            plan.status.start_time = Some(Time(now));
-        }
     }
     if plan.status.conditions.as_ref().is_some_and(Vec::is_empty) {
         plan.status.conditions = None;

@@ -294,7 +294,8 @@ fn what_others_said_of_a_silent_node_s_pod_is_set_right() {
     let wanted = case.published.clone();
     let ready = |time: &str| {
         let said = json!({"type": "Ready", "status": "False", "lastTransitionTime": time});
-        serde_json::from_value(json!({"conditions": [said]})).unwrap()
+        let gate = json!({"type": "example.com/gate", "status": "True"});
+        serde_json::from_value(json!({"conditions": [said, gate]})).unwrap()
     };
     apply(&mut case.published, &ready("1969-01-01T00:00:00Z"));
     assert_eq!(patch(&case.pod, &case.published, &wanted), None, "an old word");

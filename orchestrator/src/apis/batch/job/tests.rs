@@ -205,7 +205,7 @@ fn a_status_cannot_contradict_itself() {
     let start = "2026-01-01T00:00:00Z";
     let done = json!({"startTime": start, "completionTime": "2026-01-01T00:01:00Z",
         "succeeded": 1, "conditions": met(&["SuccessCriteriaMet", "Complete"])});
-    assert_eq!(status_errors(&job, json!({"startTime": start}), done.clone()), "");
+    assert_eq!(status_errors(&job, json!({"startTime": start}), done.clone()), "[]");
     let two = json!({"startTime": start, "conditions": met(&["Failed", "SuccessCriteriaMet"])});
     let errors = status_errors(&job, json!({}), two);
     assert!(
