@@ -186,7 +186,7 @@ async fn every_pod_finds_the_token_of_its_account() {
         assert_eq!(secrets[0].name, "key");
         seen(&client, &name, phase_is("Succeeded")).await;
         let api = Api::<Pod>::default_namespaced(client.clone());
-        api.logs(&name, &Default::default()).await.unwrap()
+        api.logs(&name, &Default::default()).await.unwrap().trim_end().to_owned()
     };
     assert_eq!(read("namespace").await, "default");
     assert!(read("ca.crt").await.starts_with("-----BEGIN CERTIFICATE-----"));
