@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::manifests::Files;
-use super::session::{Body, Cluster, Query, Session};
+use super::session::{Body, Cluster, Session};
 use super::targets::{self, Selection, Target, path_of, text};
 use super::{UsageError, completion, duration, progress, say};
 use crate::client::Served;
@@ -58,9 +58,8 @@ pub(super) struct Args {
 
 /// How objects are deleted.
 pub(super) struct Manner {
-    /// DeleteOptions.
+    /// DeleteOptions; a server that finds them asks for nothing more, not even in the query.
     options: Value,
-    query: Query,
 }
 
 impl Manner {
@@ -68,7 +67,7 @@ impl Manner {
     pub(super) fn plain() -> Self {
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1",
             "propagationPolicy": "Background"});
-        Self { options, query: Query::default() }
+        Self { options }
     }
 }
 
@@ -120,8 +119,10 @@ fn manner(args: &Args) -> Result<Manner> {
     if args.grace_period >= 0 {
         options["gracePeriodSeconds"] = args.grace_period.into();
     }
-    let query = Query::default().with("dryRun", if args.dry_run { "All" } else { "" });
-    Ok(Manner { options, query })
+    if args.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    Ok(Manner { options })
 }
 
 /// The objects that names and selectors mean.
@@ -166,8 +167,7 @@ async fn delete(
     path: String,
     manner: &Manner,
 ) -> Result<Option<Leaving>> {
-    let request = manner.query.on(&path);
-    let answer = match session.send(Method::DELETE, &request, Body::Json(&manner.options)).await {
+    let answer = match session.send(Method::DELETE, &path, Body::Json(&manner.options)).await {
         Ok(answer) => answer,
         Err(error) if error.code() == 404 && args.ignore_not_found => return Ok(None),
         Err(error) => return Err(targets::with_hint(session, served, name, error).await),

@@ -109,6 +109,9 @@ async fn deployments_are_scaled_set_rolled_out_undone_and_deleted() {
     let unknown = podium.fail(&["set", "image", "deploy/hello", "other=x"], "").await;
     has(&unknown, &["no container \"other\"", "hello"]);
     has(&podium.fail(&["delete", "pods"], "").await, &["--all"]);
+    let kept = podium.run(&["delete", "deploy/hello", "--dry-run"]).await;
+    has(&kept, &["deployment.apps \"hello\" deleted (server dry run)"]);
+    has(&podium.run(&["get", "deploy/hello", "-o", "name"]).await, &["deployment.apps/hello"]);
     let deleted =
         podium.run(&["delete", "deploy/hello", "svc/hello", "--cascade=foreground"]).await;
     has(&deleted, &["deployment.apps \"hello\" deleted"]);
