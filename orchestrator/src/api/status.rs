@@ -170,7 +170,9 @@ impl ApiError {
             status.remove("reason");
         }
         let details = self.details();
-        if details.as_object().is_some_and(|details| !details.is_empty()) {
+        // Clients look into the details of what is not found, be they empty.
+        let looked_at = matches!(self, Self::NoSuchPath);
+        if looked_at || details.as_object().is_some_and(|details| !details.is_empty()) {
             status["details"] = details;
         }
         status

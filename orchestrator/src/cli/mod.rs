@@ -174,7 +174,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn init_tracing() {
     let filter = EnvFilter::try_from_env("PODIUM_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,kube_client=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    logs.with_writer(std::io::stderr).init();
 }
 
 /// Nobody reads what is written any more: no failure, and nothing left to do.

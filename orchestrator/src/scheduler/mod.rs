@@ -4,7 +4,7 @@
 //! decides for one Pod after the other, and assumes its own decisions until
 //! the API confirms them. Bindings are written beside it, several at once. A
 //! Pod that fits nowhere may take the place of Pods of lower priority
-//! ([`preempt`]); otherwise it waits until something changes that could help it.
+//! ([`mod@preempt`]); otherwise it waits until something changes that could help it.
 
 mod binding;
 mod config;

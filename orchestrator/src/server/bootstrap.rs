@@ -1,5 +1,6 @@
 //! Objects that every client expects to find, made when the server starts.
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -30,6 +31,9 @@ pub struct Bootstrap {
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// How often what is missing is made again, as kube-apiserver does.
+const INTERVAL: Duration = Duration::from_secs(10);
+
 /// Makes what is missing, repairs allocations, and says that the server is ready.
 pub async fn run(server: &Server, facts: &Bootstrap) -> Result<(), ApiError> {
     for namespace in NAMESPACES {
@@ -37,7 +41,34 @@ pub async fn run(server: &Server, facts: &Bootstrap) -> Result<(), ApiError> {
         ensure(server, "", "v1", "namespaces", "", object).await?;
     }
     allocate::repair(server).await?;
-    ensure(server, "", "v1", "services", "default", service()).await?;
+    // Another Service may have taken the address: only a server that is there can be told to give it back.
+    if let Err(error) = ensure(server, "", "v1", "services", "default", service()).await {
+        tracing::error!(%error, "no service kubernetes; delete the one that has its address");
+    }
+    made(server, facts).await?;
+    ensure(server, "", "v1", "configmaps", "kube-public", cluster_info(facts)).await?;
+    if let Some(registry) = &facts.registry {
+        let object = registry_hosting(registry);
+        ensure(server, "", "v1", "configmaps", "kube-public", object).await?;
+    }
+    server.set_ready();
+    Ok(())
+}
+
+/// Makes again and again what people deleted and the cluster needs; never returns.
+pub async fn keep(server: &Server) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(facts) = server.facts() else { continue };
+        let service = ensure(server, "", "v1", "services", "default", service()).await;
+        if let Err(error) = service.and(made(server, facts).await) {
+            tracing::warn!(%error, "objects of the cluster are not made, trying again");
+        }
+    }
+}
+
+/// Makes what leads to the server, and the classes that are always there.
+async fn made(server: &Server, facts: &Bootstrap) -> Result<(), ApiError> {
     if let Some((address, port)) = facts.endpoint {
         let slice = endpoint_slice(address, port);
         ensure(server, "discovery.k8s.io", "v1", "endpointslices", "default", slice).await?;
@@ -53,12 +84,6 @@ pub async fn run(server: &Server, facts: &Bootstrap) -> Result<(), ApiError> {
         let class = json!({"metadata": {"name": name}, "handler": name});
         ensure(server, "node.k8s.io", "v1", "runtimeclasses", "", class).await?;
     }
-    ensure(server, "", "v1", "configmaps", "kube-public", cluster_info(facts)).await?;
-    if let Some(registry) = &facts.registry {
-        let object = registry_hosting(registry);
-        ensure(server, "", "v1", "configmaps", "kube-public", object).await?;
-    }
-    server.set_ready();
     Ok(())
 }
 

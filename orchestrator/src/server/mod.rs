@@ -97,6 +97,7 @@ struct Inner {
     openapi: OnceLock<openapi::OpenApi>,
     nodes: NodeApis,
     dialer: OnceLock<Arc<dyn Dialer>>,
+    facts: OnceLock<Bootstrap>,
     usage: usage::Usage,
     instruments: instruments::Instruments,
     in_flight: Semaphore,
@@ -118,6 +119,7 @@ impl Server {
             openapi: OnceLock::new(),
             nodes: NodeApis::default(),
             dialer: OnceLock::new(),
+            facts: OnceLock::new(),
             usage: usage::Usage::default(),
             instruments: instruments::Instruments::default(),
             ready: AtomicBool::new(false),
@@ -140,7 +142,9 @@ impl Server {
     ///
     /// To be called once, before anybody else writes.
     pub async fn bootstrap(&self, facts: &Bootstrap) -> Result<(), ApiError> {
-        bootstrap::run(self, facts).await
+        bootstrap::run(self, facts).await?;
+        self.0.facts.get_or_init(|| facts.clone());
+        Ok(())
     }
 
     /// Serves TLS connections until `stop`, then lets what is in progress finish;
@@ -154,6 +158,7 @@ impl Server {
         tokio::select! {
             () = listener::serve(self.clone(), listener, tls, stop) => {}
             () = allocate::keep_repaired(self) => {}
+            () = bootstrap::keep(self) => {}
         }
     }
 
@@ -180,6 +185,10 @@ impl Server {
     /// Ends every watch, so that connections can end.
     pub fn begin_stop(&self) {
         self.0.stopping.cancel();
+    }
+
+    fn facts(&self) -> Option<&Bootstrap> {
+        self.0.facts.get()
     }
 
     fn dialer(&self) -> Option<&Arc<dyn Dialer>> {

@@ -22,7 +22,11 @@ impl Sandbox {
         switch: &Switch,
     ) -> Result<Self, RuntimeError> {
         let attach = AttachConfig {
-            name: config.metadata.name.clone(),
+            // What the guest calls itself, which it can look up before anybody else can.
+            name: match config.hostname.as_str() {
+                "" => config.metadata.name.clone(),
+                hostname => hostname.to_owned(),
+            },
             namespace: config.metadata.namespace.clone(),
             wanted_ip: config.wanted_ip,
             dns: config.dns.clone(),

@@ -1,6 +1,6 @@
 //! `metadata.managedFields`: who set which fields of an object.
 //!
-//! [`track`] keeps the books on creates, updates and patches; [`apply`] is
+//! [`track`] keeps the books on creates, updates and patches; [`apply()`] is
 //! server-side apply, which merges a manager's configuration into an object,
 //! takes out what that manager no longer wants and refuses to overwrite what
 //! others set. An object without managers is not tracked until somebody applies

@@ -1,6 +1,6 @@
 //! Runs Pods until enough of them have succeeded.
 //!
-//! [`plan()`] decides; [`act`] does it: Pods deleted or created, then the
+//! [`mod@plan`] decides; [`act`] does it: Pods deleted or created, then the
 //! status written, then finalizers removed. A Job goes from active (or
 //! `Suspended`) to `SuccessCriteriaMet` or `FailureTarget`, while its Pods are
 //! cleared away and counted, to `Complete` or `Failed`.

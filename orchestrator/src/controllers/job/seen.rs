@@ -46,7 +46,7 @@ pub struct Uncounted {
 }
 
 impl<'a> Seen<'a> {
-    /// Looks at a Job whose status is `status`, in which [`super::plan::count`] has counted.
+    /// Looks at a Job whose status is `status`, in which [`mod@super::plan`] has counted.
     pub fn of(job: &'a Job, spec: &'a JobSpec, status: &JobStatus, pods: &'a [Arc<Pod>]) -> Self {
         let mut pods: Vec<_> = pods.iter().collect();
         if is_indexed(spec) {

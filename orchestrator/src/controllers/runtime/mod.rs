@@ -189,7 +189,11 @@ fn backoff(failures: u32, fraction: f64) -> Duration {
 /// Whether somebody else wrote the object first, which is no trouble.
 fn is_race(error: &(dyn std::error::Error + 'static)) -> bool {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut answers = causes.filter_map(|error| error.downcast_ref::<kube::Error>());
+    // Most errors keep the answer in a box, which hides it from its own source.
+    let mut answers = causes.filter_map(|error| {
+        let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+        boxed.or_else(|| error.downcast_ref::<kube::Error>())
+    });
     answers.any(|error| status_code(error) == Some(409))
 }
 

@@ -30,7 +30,7 @@ pub(in crate::node) fn patch(
         status.insert(name.clone(), Value::Null);
     }
     let mut conditions: Vec<Value> =
-        changed(published, wanted).iter().map(|condition| json!(condition)).collect();
+        changed(published, wanted).iter().map(|condition| whole(condition)).collect();
     let has = |status: &PodStatus, type_: &str| {
         status.conditions.iter().flatten().any(|condition| condition.type_ == type_)
     };
@@ -92,6 +92,17 @@ fn is_own(type_: &str) -> bool {
 fn changed<'a>(published: &PodStatus, wanted: &'a PodStatus) -> Vec<&'a PodCondition> {
     let before: Vec<_> = published.conditions.iter().flatten().collect();
     wanted.conditions.iter().flatten().filter(|condition| !before.contains(condition)).collect()
+}
+
+/// A condition that says what it has not: in a merge by type, what is left out would stay.
+fn whole(condition: &PodCondition) -> Value {
+    let mut whole = json!(condition);
+    for field in ["reason", "message"] {
+        if whole.get(field).is_none() {
+            whole[field] = Value::Null;
+        }
+    }
+    whole
 }
 
 fn fields(status: &impl Serialize) -> Map<String, Value> {

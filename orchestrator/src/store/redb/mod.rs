@@ -59,15 +59,36 @@ pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
         std::fs::create_dir_all(folder)
             .map_err(|source| OpenError::Folder(folder.to_path_buf(), source))?;
     }
-    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
-    let database = database.map_err(|error| match error {
+    if !path.exists() {
+        create(path)?;
+    }
+    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path);
+    let database = database.map_err(|error| unusable(path, error))?;
+    start(database, path, clock)
+}
+
+/// Makes a store beside `path` and moves it there whole: a file without content is then never one
+/// that was begun, but one that was lost, and is not taken for a new cluster.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let file = |source| OpenError::File(path.to_path_buf(), source);
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(file(error)),
+        _ => {}
+    }
+    let database = redb::Builder::new().create(&fresh);
+    drop(database.map_err(|error| unusable(path, error))?);
+    std::fs::rename(&fresh, path).map_err(file)
+}
+
+fn unusable(path: &Path, error: DatabaseError) -> OpenError {
+    match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_path_buf()),
         DatabaseError::Storage(StorageError::Io(error)) if !damage(&error) => {
             OpenError::File(path.to_path_buf(), error)
         }
         other => OpenError::Damaged(path.to_path_buf(), Box::new(other.into())),
-    })?;
-    start(database, path, clock)
+    }
 }
 
 /// Whether the file's content is to blame for an error.
