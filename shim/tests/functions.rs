@@ -272,14 +272,24 @@ async fn an_instance_is_kept_for_the_next_request_where_its_container_asks_for_i
     let (node, id) = prober(ContainerConfig { reuse, ..ContainerConfig::default() }).await;
     let held = || node.shim.container_stats(&id).unwrap().memory_working_set;
 
+    // The answer may be here before its guest has come to its end.
+    let served = async |count| {
+        eventually("the guest has ended", || {
+            node.shim.container_stats(&id).unwrap().requests == count
+        })
+        .await;
+    };
+
     assert_eq!(node.get("/mem?2").await.0, 200);
+    served(1).await;
     let after_one = held();
     assert!(after_one > 2 << 20, "{after_one} bytes are held");
     assert_eq!(node.get("/mem?2").await.0, 200);
+    served(2).await;
     assert!(held() > after_one, "the second request had an instance of its own");
     assert_eq!(node.get("/fine").await.0, 200);
-    assert_eq!(held(), 0, "three requests are as many as it may serve");
-    assert_eq!(node.shim.container_stats(&id).unwrap().requests, 3);
+    served(3).await;
+    eventually("three requests are as many as it may serve", || held() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,8 +301,14 @@ async fn an_instance_that_failed_is_not_used_again() {
     };
     config.resources.memory_limit = Some(8 << 20);
     let (node, id) = prober(config).await;
-    for (path, status) in [("/trap", 500), ("/mem?64", 500), ("/loop", 504)] {
+    for (round, (path, status)) in
+        [("/trap", 500), ("/mem?64", 500), ("/loop", 504)].into_iter().enumerate()
+    {
         assert_eq!(node.get("/mem?1").await.0, 200);
+        eventually("its guest has ended", || {
+            node.shim.container_stats(&id).unwrap().requests == 2 * round as u64 + 1
+        })
+        .await;
         assert_eq!(node.get(path).await.0, status);
         eventually("its memory is given back", || {
             node.shim.container_stats(&id).unwrap().memory_working_set == 0
@@ -313,6 +329,8 @@ async fn instances_that_wait_make_room_for_one_that_works() {
     // The one that slept comes back last and is the next to be taken.
     let (slept, grown) = tokio::join!(node.get("/sleep?200"), node.get("/mem?3"));
     assert_eq!((slept.0, grown.0), (200, 200));
+    // The answer may be here before its guest has come to its end.
+    eventually("both have ended", || node.shim.container_stats(&id).unwrap().requests == 2).await;
 
     assert_eq!(node.get("/mem?6").await.0, 200);
 
