@@ -42,11 +42,11 @@ impl Plugin for NamespaceLifecycle {
         if found.metadata.deletion_timestamp.is_none() {
             return Ok(());
         }
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        let why = format!(
-            "unable to create new content in namespace {namespace} because it is being terminated"
-        );
-        Err(request.forbidden(name, why))
+        Err(ApiError::NamespaceTerminating {
+            resource: request.row.group_resource(),
+            name: object.metadata.name.clone().unwrap_or_default(),
+            namespace: namespace.to_owned(),
+        })
     }
 
     async fn validate(

@@ -23,6 +23,18 @@ pub enum ApiError {
         /// The whole message.
         message: String,
     },
+    /// 403: nothing is created any more where all goes.
+    #[error(
+        "{resource} {name:?} is forbidden: unable to create new content in namespace {namespace} because it is being terminated"
+    )]
+    NamespaceTerminating {
+        /// The resource.
+        resource: GroupResource,
+        /// The object; may be empty.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
     /// 404: no such object.
     #[error("{resource} {name:?} not found")]
     NotFound {
@@ -121,7 +133,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden { .. } => 403,
+            Self::Forbidden { .. } | Self::NamespaceTerminating { .. } => 403,
             Self::NotFound { .. } | Self::NoSuchPath => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable(_) => 406,
@@ -142,7 +154,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => "BadRequest",
             Self::Unauthorized => "Unauthorized",
-            Self::Forbidden { .. } => "Forbidden",
+            Self::Forbidden { .. } | Self::NamespaceTerminating { .. } => "Forbidden",
             Self::NotFound { .. } | Self::NoSuchPath => "NotFound",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::NotAcceptable(_) => "NotAcceptable",
@@ -191,14 +203,13 @@ impl ApiError {
             Self::Forbidden { resource, name, .. }
             | Self::NotFound { resource, name }
             | Self::AlreadyExists { resource, name }
-            | Self::Conflict { resource, name, .. } => {
-                let mut details = json!({"kind": resource.resource});
-                if !name.is_empty() {
-                    details["name"] = json!(name);
-                }
-                if !resource.group.is_empty() {
-                    details["group"] = json!(resource.group);
-                }
+            | Self::Conflict { resource, name, .. } => about(resource, name),
+            Self::NamespaceTerminating { resource, name, namespace } => {
+                let mut details = about(resource, name);
+                details["causes"] = json!([{
+                    "reason": "NamespaceTerminating", "field": "metadata.namespace",
+                    "message": format!("namespace {namespace} is being terminated"),
+                }]);
                 details
             }
             Self::Invalid { group, kind, name, errors } => {
@@ -252,6 +263,18 @@ impl From<DecodeError> for ApiError {
             format!("{kind} in version cannot be handled as a {kind}: {path}: {source}")
         })
     }
+}
+
+/// The details of a refusal that is about an object.
+fn about(resource: &GroupResource, name: &str) -> Value {
+    let mut details = json!({"kind": resource.resource});
+    if !name.is_empty() {
+        details["name"] = json!(name);
+    }
+    if !resource.group.is_empty() {
+        details["group"] = json!(resource.group);
+    }
+    details
 }
 
 fn dotted(group: &str) -> String {

@@ -28,6 +28,13 @@ pub fn status_code(error: &kube::Error) -> Option<u16> {
     }
 }
 
+/// Whether nothing can be created any more because the namespace goes.
+pub fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// What the server said, in its own words; `error`'s text if there was no answer.
 pub fn refusal(error: &kube::Error) -> String {
     match error {
