@@ -2,6 +2,8 @@
 //!
 //! No node runs: the tests say what a node would say of its Pods.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod support;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +15,15 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectList;
 use kube::{Api, Client, Resource};
-use podium::auth::ComponentAuthorizer;
-use podium::auth::pki::{Pki, SubjectNames};
-use podium::client::{Informers, User, in_process};
-use podium::clock::{Clock, Entropy, SystemClock};
-use podium::server::{Bootstrap, Parts, Server};
-use podium::storage::Storage;
-use podium::{apis, controllers, server, store};
+use podium::client::{Informers, is_namespace_terminating};
+use podium::clock::{Clock, SystemClock};
+use podium::controllers;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use support::gone_or_done;
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -38,40 +38,18 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::open(dir.path(), &SubjectNames::default(), clock.now()).unwrap();
-        let parts = Parts {
-            storage: Storage::new(Arc::new(store::memory::open(clock.clone()).unwrap())),
-            table: apis::builtin(),
-            authorizer: Arc::new(ComponentAuthorizer),
-            tokens: pki.tokens().clone(),
-            clock: clock.clone(),
-            entropy: Entropy::seeded(1),
-        };
-        let server = Server::new(server::Config::default(), parts);
-        server.bootstrap(&Bootstrap::default()).await.unwrap();
-        let component = User::component("system:kube-controller-manager");
-        let controller_client = in_process(server.router(), component);
-        let informers = Informers::new(controller_client.clone());
+        let (server, pki) = support::server(&clock).await;
+        let manager = support::component(&server, "system:kube-controller-manager");
+        let informers = Informers::new(manager.clone());
         let stop = CancellationToken::new();
-        let config = controllers::Config {
-            clock,
-            entropy: Entropy::seeded(2),
-            root_ca: "PEM".into(),
-            autoscaling: Default::default(),
-        };
-        let running = controllers::run(controller_client, informers.clone(), config, stop.clone());
-        let admin = User {
-            name: "admin".into(),
-            groups: vec!["system:masters".into(), "system:authenticated".into()],
-            ..User::default()
-        };
+        let config = support::controllers(&clock);
+        let running = controllers::run(manager, informers.clone(), config, stop.clone());
         Self {
-            client: in_process(server.router(), admin),
+            client: support::admin(&server),
             informers,
             stop,
             controllers: tokio::spawn(running),
-            _pki: dir,
+            _pki: pki,
         }
     }
 
@@ -149,13 +127,6 @@ impl Cluster {
             }
         })
         .await;
-    }
-}
-
-fn gone_or_done<T>(answer: Result<T, kube::Error>) {
-    if let Err(error) = answer {
-        let kube::Error::Api(status) = &error else { panic!("{error}") };
-        assert!(matches!(status.code, 404 | 409), "{error}");
     }
 }
 
@@ -335,7 +306,14 @@ async fn a_namespace_gets_what_pods_expect_and_ends_with_all_that_is_in_it() {
         "metadata": {"name": "one"}, "spec": {"containers": [{"name": "a", "image": "a:1"}]},
     });
     pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}});
+    maps.create(&PostParams::default(), &serde_json::from_value(held).unwrap()).await.unwrap();
     namespaces.delete("shop", &DeleteParams::default()).await.unwrap();
+    let late = serde_json::from_value(json!({"metadata": {"name": "late"}})).unwrap();
+    let refused = maps.create(&PostParams::default(), &late).await.unwrap_err();
+    assert!(is_namespace_terminating(&refused), "{refused}");
+    let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch("held", &PatchParams::default(), &release).await.unwrap();
     eventually("the namespace is gone", async || match namespaces.get_opt("shop").await.unwrap() {
         None => Ok(()),
         Some(namespace) => Err(namespace.status),

@@ -35,6 +35,8 @@ use tracing::info;
 use crate::client::{EventRecorder, Informers};
 use crate::clock::{Clock, Entropy};
 
+use runtime::{Controller, Queue, drive};
+
 pub use horizontal_pod_autoscaler::Settings as AutoscalingSettings;
 
 /// What the control loops are told when they start.
@@ -72,6 +74,22 @@ impl Context {
         let (recorder, writer) = EventRecorder::new(self.client.clone(), component, None, clock);
         tasks.spawn(writer.run(self.stop.clone()));
         recorder
+    }
+
+    /// Runs a loop among `tasks`, once the informers that it reads are `synced`.
+    fn spawn<C: Controller, T>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        synced: impl Future<Output = T> + Send + 'static,
+        controller: C,
+        queue: Arc<Queue>,
+    ) {
+        let (entropy, stop) = (self.config.entropy.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            if stop.run_until_cancelled(synced).await.is_some() {
+                drive(controller, queue, entropy, stop).await;
+            }
+        });
     }
 }
 

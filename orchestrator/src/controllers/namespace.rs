@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::Context;
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use crate::client::{Index, Informer, ObjectKey, refusal, status_code};
 use crate::clock::Clock;
 
@@ -86,13 +86,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         namespaces: namespaces.clone(),
         clock: Arc::clone(&context.config.clock),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(namespaces.synced(), pods.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(namespaces.synced(), pods.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 #[async_trait]

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use kube::api::{DeleteParams, Preconditions};
@@ -11,10 +12,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::owner;
+use super::runtime::Written;
+use crate::client::{EventRecorder, Informer, is_namespace_terminating, refusal, status_code};
 
 /// Requests of one pass under way at the same time: enough for the store to
 /// commit many together, few enough to leave others their turn.
 pub const SIDE_BY_SIDE: usize = 128;
+/// Pods of the first batch; each that goes well is followed by one twice as large.
+const FIRST_BATCH: usize = 1;
 
 /// Whether a Pod counts: not ended and not on its way out.
 pub fn is_active(pod: &Pod) -> bool {
@@ -82,6 +87,112 @@ pub fn encode_new<O: Resource<DynamicType = ()>>(
     }))
 }
 
+/// Why the Pods of an owner are not as it wants them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A Pod could not be created.
+    #[error("cannot create Pod")]
+    Create(#[source] Box<kube::Error>),
+    /// A Pod could not be deleted.
+    #[error("cannot delete Pod {name}")]
+    Delete {
+        /// The Pod.
+        name: String,
+        /// The refusal.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// The Pods of one owner, as a pass makes and unmakes them.
+pub struct Owned<'a, O> {
+    /// Whose they are.
+    pub owner: &'a O,
+    /// Asks for them.
+    pub client: &'a Client,
+    /// Shows them.
+    pub pods: &'a Informer<Pod>,
+    /// Tells the owner what became of them.
+    pub events: &'a EventRecorder,
+    /// Notes them.
+    pub written: &'a Written,
+}
+
+impl<O: Resource<DynamicType = ()>> Owned<'_, O> {
+    /// Creates a Pod of each [body](encode_new); answers how many, and why no more.
+    ///
+    /// They are created side by side, but in batches that double, so that a
+    /// quota that refuses one is not asked for hundreds.
+    pub async fn create(
+        &self,
+        mut bodies: impl Iterator<Item = Vec<u8>>,
+    ) -> (usize, Result<(), Error>) {
+        let path = Pod::url_path(&(), self.owner.meta().namespace.as_deref());
+        let (mut created, mut batch) = (0, FIRST_BATCH);
+        loop {
+            let requests: Vec<_> = bodies.by_ref().take(batch).collect();
+            if requests.is_empty() {
+                return (created, Ok(()));
+            }
+            let requests = requests.into_iter().map(|body| create(self.client, &path, body));
+            let answers: Vec<_> =
+                stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
+            let mut refused = None;
+            for answer in answers {
+                match answer {
+                    Ok(meta) => {
+                        created += 1;
+                        self.written.note(self.pods, &meta);
+                        let told = format!("Created pod: {}", meta.name.unwrap_or_default());
+                        self.events.normal(self.owner.object_ref(&()), "SuccessfulCreate", told);
+                    }
+                    Err(error) => refused = Some(error),
+                }
+            }
+            if let Some(error) = refused {
+                return (created, self.refused(error));
+            }
+            batch *= 2;
+        }
+    }
+
+    fn refused(&self, error: kube::Error) -> Result<(), Error> {
+        if is_namespace_terminating(&error) {
+            return Ok(());
+        }
+        let told = format!("Error creating: {}", refusal(&error));
+        self.events.warning(self.owner.object_ref(&()), "FailedCreate", told);
+        Err(Error::Create(Box::new(error)))
+    }
+
+    /// Deletes Pods side by side; answers the last refusal.
+    pub async fn delete(&self, surplus: &[Arc<Pod>]) -> Result<(), Error> {
+        let namespace = self.owner.meta().namespace.as_deref().unwrap_or_default();
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let requests = surplus.iter().cloned().map(|pod| delete(api.clone(), pod));
+        let answers: Vec<_> = stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
+        let mut result = Ok(());
+        for (name, answer) in answers {
+            match answer {
+                Ok(deleted) => {
+                    if let Some(pod) = deleted {
+                        self.written.note(self.pods, &pod.metadata);
+                    }
+                    let told = format!("Deleted pod: {name}");
+                    self.events.normal(self.owner.object_ref(&()), "SuccessfulDelete", told);
+                }
+                Err(error) if status_code(&error) == Some(404) => {}
+                Err(error) => {
+                    let told = format!("Error deleting: {}", refusal(&error));
+                    self.events.warning(self.owner.object_ref(&()), "FailedDelete", told);
+                    result = Err(Error::Delete { name, source: Box::new(error) });
+                }
+            }
+        }
+        result
+    }
+}
+
 /// As much of a created Pod as is of interest.
 #[derive(Clone, Deserialize)]
 struct Created {
@@ -89,7 +200,7 @@ struct Created {
 }
 
 /// Creates a Pod that is [encoded](encode_new); `path` is that of the namespace's Pods.
-pub async fn create(client: &Client, path: &str, body: Vec<u8>) -> Result<ObjectMeta, kube::Error> {
+async fn create(client: &Client, path: &str, body: Vec<u8>) -> Result<ObjectMeta, kube::Error> {
     let request = http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(body)
@@ -98,19 +209,12 @@ pub async fn create(client: &Client, path: &str, body: Vec<u8>) -> Result<Object
 }
 
 /// Deletes a Pod, no other of its name; answers it if it is still on its way out.
-pub async fn delete(api: Api<Pod>, pod: Arc<Pod>) -> (String, Result<Option<Pod>, kube::Error>) {
+async fn delete(api: Api<Pod>, pod: Arc<Pod>) -> (String, Result<Option<Pod>, kube::Error>) {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
     let answer = api.delete(&name, &params).await.map(|answer| answer.left());
     (name, answer)
-}
-
-/// Whether nothing can be created any more because the namespace goes.
-pub fn is_terminating_namespace(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn ready(pod: &Pod) -> Option<&PodCondition> {

@@ -8,7 +8,7 @@ use kube::core::{ApiResource, ObjectMeta};
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, namespace};
 use crate::client::{Informer, Metadata, ObjectKey, status_code};
 
@@ -51,13 +51,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         maps: maps.clone(),
         certificate: context.config.root_ca.clone(),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(namespaces.synced(), maps.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(namespaces.synced(), maps.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 /// The map to write, unless the one that is there is right.
@@ -103,8 +98,8 @@ impl Controller for RootCertificates {
         };
         match result {
             Ok(map) => written.note(&self.maps, &map.metadata),
-            // The namespace began to end meanwhile.
-            Err(error) if matches!(status_code(&error), Some(403 | 404)) => {}
+            // The namespace went meanwhile.
+            Err(error) if status_code(&error) == Some(404) => {}
             Err(error) => return Err(Error::Write(Box::new(error))),
         }
         Ok(Requeue::OnChange)

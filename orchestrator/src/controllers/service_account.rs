@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, namespace};
 use crate::client::{Informer, ObjectKey, status_code};
 
@@ -44,13 +44,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         namespaces: namespaces.clone(),
         accounts: accounts.clone(),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(namespaces.synced(), accounts.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(namespaces.synced(), accounts.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 /// Whether a namespace lacks its account.
@@ -73,8 +68,8 @@ impl Controller for DefaultAccounts {
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), &key.name);
         match api.create(&PostParams::default(), &account).await {
             Ok(created) => written.note(&self.accounts, &created.metadata),
-            // It is there, or the namespace began to end meanwhile.
-            Err(error) if matches!(status_code(&error), Some(403 | 404 | 409)) => {}
+            // It is there, or the namespace went meanwhile.
+            Err(error) if matches!(status_code(&error), Some(404 | 409)) => {}
             Err(error) => return Err(Error::Create(Box::new(error))),
         }
         Ok(Requeue::OnChange)

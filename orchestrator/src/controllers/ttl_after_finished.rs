@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, job};
 use crate::client::{Informer, ObjectKey, status_code};
 use crate::clock::Clock;
@@ -42,12 +42,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         jobs: jobs.clone(),
         clock: Arc::clone(&context.config.clock),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        if stop.run_until_cancelled(jobs.synced()).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    context.spawn(tasks, async move { jobs.synced().await }, controller, queue);
 }
 
 #[async_trait]

@@ -11,19 +11,17 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use podium::auth::ComponentAuthorizer;
-use podium::auth::pki::{Pki, SubjectNames};
-use podium::client::{Informers, User, in_process};
-use podium::clock::{Clock, Entropy};
-use podium::server::{Bootstrap, Parts, Server};
-use podium::storage::Storage;
-use podium::{apis, controllers, scheduler, server, store};
+use podium::client::Informers;
+use podium::clock::Clock;
+use podium::{controllers, scheduler};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{self, gone_or_done};
 
 /// As long as anything may take, in the cluster's own time.
 const WAIT: Duration = Duration::from_secs(900);
@@ -62,42 +60,20 @@ impl Cluster {
         tokio::task::spawn_blocking(move || held.recv().is_ok());
         let base = "2026-01-01T00:00:00Z".parse().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock { base, start: Instant::now() });
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::open(dir.path(), &SubjectNames::default(), clock.now()).unwrap();
-        let parts = Parts {
-            storage: Storage::new(Arc::new(store::memory::open(clock.clone()).unwrap())),
-            table: apis::builtin(),
-            authorizer: Arc::new(ComponentAuthorizer),
-            tokens: pki.tokens().clone(),
-            clock: clock.clone(),
-            entropy: Entropy::seeded(1),
-        };
-        let server = Server::new(server::Config::default(), parts);
-        server.bootstrap(&Bootstrap::default()).await.unwrap();
-        let component = |name| in_process(server.router(), User::component(name));
-        let manager = component("system:kube-controller-manager");
+        let (server, pki) = support::server(&clock).await;
+        let manager = support::component(&server, "system:kube-controller-manager");
         let informers = Informers::new(manager.clone());
         let stop = CancellationToken::new();
-        let config = controllers::Config {
-            clock: clock.clone(),
-            entropy: Entropy::seeded(2),
-            root_ca: "PEM".into(),
-            autoscaling: Default::default(),
-        };
+        let config = support::controllers(&clock);
         let loops = controllers::run(manager, informers.clone(), config, stop.clone());
         let scheduling = scheduler::run(
-            component("system:kube-scheduler"),
+            support::component(&server, "system:kube-scheduler"),
             informers.clone(),
             clock,
             scheduler::Config::default(),
             stop.clone(),
         );
-        let admin = User {
-            name: "admin".into(),
-            groups: vec!["system:masters".into(), "system:authenticated".into()],
-            ..User::default()
-        };
-        let client = in_process(server.router(), admin);
+        let client = support::admin(&server);
         // A Pod that comes before the account would wait for it, in time that does not pass.
         let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
         let running = tokio::spawn(async move {
@@ -106,7 +82,7 @@ impl Cluster {
         while accounts.get_opt("default").await.unwrap().is_none() {
             pause().await;
         }
-        Self { client, informers, stop, running, _pki: dir, _hold: hold }
+        Self { client, informers, stop, running, _pki: pki, _hold: hold }
     }
 
     pub async fn stop(self) {
@@ -258,13 +234,6 @@ fn renewal() -> String {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     format!("2026-01-01T00:00:00.{:06}Z", count % 1_000_000)
-}
-
-pub fn gone_or_done<T>(answer: Result<T, kube::Error>) {
-    if let Err(error) = answer {
-        let kube::Error::Api(status) = &error else { panic!("{error}") };
-        assert!(matches!(status.code, 404 | 409), "{error}");
-    }
 }
 
 pub fn phase(pod: &Pod) -> &str {

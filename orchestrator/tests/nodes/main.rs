@@ -8,3 +8,5 @@ mod eviction;
 mod harness;
 mod lifecycle;
 mod scheduling;
+#[path = "../support/mod.rs"]
+mod support;

@@ -19,10 +19,11 @@ use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
-use super::{Context, owner, pods};
+use super::runtime::{Controller, Queue, Requeue, Written};
+use super::{Context, owner};
 use crate::client::{
-    EventRecorder, Index, Informer, ObjectKey, Schedule, refusal, status_code, time_zone,
+    EventRecorder, Index, Informer, ObjectKey, Schedule, is_namespace_terminating, refusal,
+    status_code, time_zone,
 };
 use crate::clock::Clock;
 use plan::{Start, Told};
@@ -82,13 +83,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         events: context.recorder("cronjob-controller", tasks),
         clock: Arc::clone(&context.config.clock),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(cron_jobs.synced(), jobs.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(cron_jobs.synced(), jobs.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 #[async_trait]
@@ -191,7 +187,7 @@ impl CronJobs {
                 self.events.normal(cron_job.object_ref(&()), "SuccessfulCreate", told);
                 created
             }
-            Err(error) if pods::is_terminating_namespace(&error) => return Ok(()),
+            Err(error) if is_namespace_terminating(&error) => return Ok(()),
             // It was begun, but the status was not written.
             Err(error) if status_code(&error) == Some(409) => match api.get(&name).await {
                 Ok(found) if is_ours(&found, cron_job) => found,

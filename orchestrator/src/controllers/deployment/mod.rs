@@ -18,9 +18,11 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::owner::{self, Selects};
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, pods};
-use crate::client::{EventRecorder, Index, Informer, ObjectKey, refusal, status_code};
+use crate::client::{
+    EventRecorder, Index, Informer, ObjectKey, is_namespace_terminating, refusal, status_code,
+};
 use crate::clock::Clock;
 use plan::{Plan, plan};
 use status::{Happened, Seen};
@@ -114,13 +116,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         events: context.recorder("deployment-controller", tasks),
         clock: Arc::clone(&context.config.clock),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(deployments.synced(), sets.synced(), pods.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(deployments.synced(), sets.synced(), pods.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 /// Names the Deployments that would adopt a set that nobody controls.
@@ -241,6 +238,7 @@ impl Deployments {
                     None => Err(failed(&name, error)),
                 };
             }
+            Err(error) if is_namespace_terminating(&error) => return Err(failed(&name, error)),
             Err(error) => {
                 let told =
                     format!("Failed to create new replica set {name:?}: {}", refusal(&error));

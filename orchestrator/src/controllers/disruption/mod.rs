@@ -19,6 +19,7 @@ use kube::core::{Selector, SelectorExt};
 use kube::{Api, Client, Resource};
 use serde_json::json;
 use tokio::task::JoinSet;
+use tracing::debug;
 
 use super::runtime::{Controller, Queue, Requeue, Written, drive};
 use super::{Context, pods};
@@ -30,6 +31,9 @@ use scale::Scales;
 /// A Pod that was to be disrupted and is still there after so long was not:
 /// its condition is taken back (upstream's stalePodDisruptionTimeout).
 const STALE: Duration = Duration::from_secs(120);
+
+/// When to look again for a controller that was not found: it may be seen after its Pods.
+const LATE: Duration = Duration::from_secs(30);
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +173,7 @@ impl Controller for Disruption {
                 Err(error) => return Err(Error::Status(Box::new(error))),
             }
         }
-        failure.map_or(Ok(plan.recheck.into()), |error| Err(Error::Expected(error)))
+        failure.map_or(Ok(plan.recheck.into()), unknown)
     }
 }
 
@@ -198,6 +202,16 @@ impl Disruption {
             }
         }
     }
+}
+
+/// What follows where nobody knows how many Pods there should be. Pods without a controller are
+/// no failure of ours: the budget's status and an event have told it.
+fn unknown(why: scale::Error) -> Result<Requeue, Error> {
+    if matches!(why, scale::Error::NoController(_)) {
+        debug!(error = &why as &dyn std::error::Error, "expected pods are not known");
+        return Ok(Requeue::After(LATE));
+    }
+    Err(Error::Expected(why))
 }
 
 /// Takes back the condition `DisruptionTarget` of Pods that stayed.
@@ -243,4 +257,18 @@ impl Controller for StaleConditions {
 
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_without_a_controller_are_looked_at_again_and_no_failure() {
+        let lonely = scale::Error::NoController("web-1".into());
+        assert_eq!(unknown(lonely).unwrap(), Requeue::After(LATE));
+        let source = Box::new(kube::Error::LinesCodecMaxLineLengthExceeded);
+        let unread = scale::Error::Read { kind: "Job".into(), name: "a".into(), source };
+        assert!(unknown(unread).is_err());
+    }
 }

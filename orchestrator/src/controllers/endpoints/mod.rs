@@ -12,9 +12,11 @@ use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
-use super::{Context, endpointslice, pods};
-use crate::client::{EventRecorder, Index, Informer, ObjectKey, refusal, status_code};
+use super::runtime::{Controller, Queue, Requeue, Written};
+use super::{Context, endpointslice};
+use crate::client::{
+    EventRecorder, Index, Informer, ObjectKey, is_namespace_terminating, refusal, status_code,
+};
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +64,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         endpoints: endpoints.clone(),
         events: context.recorder("endpoint-controller", tasks),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(services.synced(), pods.synced(), endpoints.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(services.synced(), pods.synced(), endpoints.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 #[async_trait]
@@ -138,14 +135,14 @@ impl EndpointsOfServices {
                 written.note(&self.endpoints, &endpoints.metadata);
                 Ok(())
             }
-            Err(error) if pods::is_terminating_namespace(&error) => Ok(()),
+            Err(error) if is_namespace_terminating(&error) => Ok(()),
             Err(error) => {
                 let (reason, word) = if exists {
                     ("FailedToUpdateEndpoint", "update")
                 } else {
                     ("FailedToCreateEndpoint", "create")
                 };
-                if status_code(&error) != Some(409) {
+                if !matches!(status_code(&error), Some(404 | 409)) {
                     let (about, why) = (service.object_ref(&()), refusal(&error));
                     let told =
                         format!("Failed to {word} endpoint for service {namespace}/{name}: {why}");

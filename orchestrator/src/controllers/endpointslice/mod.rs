@@ -1,48 +1,23 @@
 //! Lists the Pods behind each Service with a selector, in `EndpointSlice`s.
 //!
-//! [`plan()`] decides which slices to write; this file writes them.
+//! [`plan()`] decides which endpoints there are, [`arrange`] how they lie in slices.
 
+pub mod arrange;
 mod plan;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client};
+use kube::Client;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, pods};
-use crate::client::{Change, Index, Informer, ObjectKey, status_code};
+use crate::client::{Change, Index, Informer, ObjectKey};
+use arrange::{Error, Plan, SERVICE};
+use plan::plan;
 pub use plan::target_port;
-use plan::{Plan, plan};
-
-/// Why a pass failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A slice could not be created.
-    #[error("cannot create endpoint slice")]
-    Create(#[source] Box<kube::Error>),
-    /// A slice could not be updated.
-    #[error("cannot update endpoint slice {name}")]
-    Update {
-        /// The slice.
-        name: String,
-        /// The refusal.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// A slice could not be deleted.
-    #[error("cannot delete endpoint slice {name}")]
-    Delete {
-        /// The slice.
-        name: String,
-        /// The refusal.
-        #[source]
-        source: Box<kube::Error>,
-    },
-}
 
 struct EndpointSlices {
     client: Client,
@@ -73,7 +48,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     queue.feed(&slices, |change, add| {
         for slice in change.both().filter(|slice| plan::is_ours(slice)) {
             let labels = slice.metadata.labels.as_ref();
-            if let Some(service) = labels.and_then(|labels| labels.get(plan::SERVICE)) {
+            if let Some(service) = labels.and_then(|labels| labels.get(SERVICE)) {
                 add(ObjectKey::new(change.key.namespace.clone(), service.clone()));
             }
         }
@@ -84,13 +59,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         pods: pods.clone(),
         slices: slices.clone(),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(services.synced(), pods.synced(), slices.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(services.synced(), pods.synced(), slices.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 /// Whether a change of a Pod can change an endpoint.
@@ -132,7 +102,7 @@ impl Controller for EndpointSlices {
             return Ok(Requeue::OnChange);
         }
         let pods = self.pods.select(&key.namespace, selector);
-        let of_service = [(plan::SERVICE.to_owned(), key.name.clone())].into();
+        let of_service = [(SERVICE.to_owned(), key.name.clone())].into();
         let mut slices = self.slices.select(&key.namespace, &of_service);
         slices.retain(|slice| plan::is_ours(slice));
         let plan = plan(&service, &pods, &slices);
@@ -141,39 +111,8 @@ impl Controller for EndpointSlices {
                 (plan.create.len(), plan.update.len(), plan.delete.len());
             debug!(key = %key, pods = pods.len(), create, update, delete, "endpoints change");
         }
-        self.apply(key, plan, written).await?;
+        arrange::write(&self.client, &self.slices, &key.namespace, plan, written).await?;
         Ok(Requeue::OnChange)
-    }
-}
-
-impl EndpointSlices {
-    /// Writes what is new before it deletes what is old, so that no endpoint is missing meanwhile.
-    async fn apply(&self, key: &ObjectKey, plan: Plan, written: &Written) -> Result<(), Error> {
-        let api = Api::<EndpointSlice>::namespaced(self.client.clone(), &key.namespace);
-        for slice in plan.update {
-            let name = slice.metadata.name.clone().unwrap_or_default();
-            match api.replace(&name, &PostParams::default(), &slice).await {
-                Ok(slice) => written.note(&self.slices, &slice.metadata),
-                Err(source) => return Err(Error::Update { name, source: Box::new(source) }),
-            }
-        }
-        for slice in plan.create {
-            match api.create(&PostParams::default(), &slice).await {
-                Ok(slice) => written.note(&self.slices, &slice.metadata),
-                // The namespace is on its way out.
-                Err(error) if status_code(&error) == Some(403) => return Ok(()),
-                Err(error) => return Err(Error::Create(Box::new(error))),
-            }
-        }
-        for slice in plan.delete {
-            let name = slice.metadata.name.clone().unwrap_or_default();
-            match api.delete(&name, &DeleteParams::background()).await {
-                Ok(_) => {}
-                Err(error) if status_code(&error) == Some(404) => {}
-                Err(source) => return Err(Error::Delete { name, source: Box::new(source) }),
-            }
-        }
-        Ok(())
     }
 }
 

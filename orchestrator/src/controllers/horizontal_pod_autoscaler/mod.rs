@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::Context;
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use crate::client::{
     EventRecorder, Index, Informer, LabelSelector, ObjectKey, refusal, status_code,
 };
@@ -110,13 +110,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         settings: context.config.autoscaling.clone(),
         histories: Mutex::default(),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(autoscalers.synced(), pods.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(autoscalers.synced(), pods.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 #[async_trait]

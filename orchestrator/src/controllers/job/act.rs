@@ -10,20 +10,18 @@ use k8s_openapi::api::core::v1::{
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde_json::json;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::manage::New;
 use super::member::{FAILURES, FINALIZER, IGNORED, INDEX};
 use super::plan::Plan;
 use super::seen::{count, is_indexed};
 use super::{Jobs, member};
-use crate::client::{refusal, status_code};
+use crate::client::status_code;
 use crate::controllers::owner;
 use crate::controllers::pods::{self, SIDE_BY_SIDE};
 use crate::controllers::runtime::{Requeue, Written};
 
-/// Pods of the first batch; each that goes well is followed by one twice as large.
-const FIRST_BATCH: usize = 1;
 /// The variable by which a program knows its index.
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 /// As long as what a Pod's name is generated of may be: a label has room for five letters more.
@@ -41,18 +39,9 @@ pub enum Error {
     /// A Pod could not be written down.
     #[error("cannot encode a Pod")]
     Encode(#[from] serde_json::Error),
-    /// A Pod could not be created.
-    #[error("cannot create Pod")]
-    Create(#[source] Box<kube::Error>),
-    /// A Pod could not be deleted.
-    #[error("cannot delete Pod {name}")]
-    Delete {
-        /// The Pod.
-        name: String,
-        /// The refusal.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    /// Its Pods are not as it wants them.
+    #[error(transparent)]
+    Pods(#[from] pods::Error),
     /// A finalizer could not be set or removed.
     #[error("cannot change the finalizers of Pod {name}")]
     Finalizer {
@@ -90,8 +79,10 @@ impl Jobs {
         if plan.forget_deleted {
             self.untrack(&plan.delete, written).await?;
         }
-        self.delete(job, &plan.delete, written).await?;
-        let (created, failed) = self.create(job, &plan.create, written).await;
+        let Self { client, pods, events, .. } = self;
+        let owned = pods::Owned { owner: job, client, pods, events, written };
+        owned.delete(&plan.delete).await?;
+        let (created, failed) = Self::create(&owned, &plan.create).await;
         // Only what was created is active.
         let active = plan.status.active.unwrap_or(0) - count(plan.create.len() - created);
         plan.status.active = Some(active).filter(|active| *active > 0);
@@ -102,81 +93,15 @@ impl Jobs {
     }
 
     /// Creates Pods; answers how many, and why no more.
-    async fn create(
-        &self,
-        job: &Job,
-        all: &[New],
-        written: &Written,
-    ) -> (usize, Result<(), Error>) {
-        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
-        let path = Pod::url_path(&(), Some(namespace));
-        let (mut created, mut left, mut batch) = (0, all, FIRST_BATCH);
-        while !left.is_empty() {
-            let (now, later) = left.split_at(batch.min(left.len()));
-            let bodies: Result<Vec<_>, _> = now.iter().map(|new| encode(job, new)).collect();
-            let bodies = match bodies {
-                Ok(bodies) => bodies,
-                Err(error) => return (created, Err(error.into())),
-            };
-            let requests = bodies.into_iter().map(|body| pods::create(&self.client, &path, body));
-            let answers: Vec<_> =
-                stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
-            let mut refused = None;
-            for answer in answers {
-                match answer {
-                    Ok(meta) => {
-                        created += 1;
-                        written.note(&self.pods, &meta);
-                        let told = format!("Created pod: {}", meta.name.unwrap_or_default());
-                        self.events.normal(job.object_ref(&()), "SuccessfulCreate", told);
-                    }
-                    Err(error) => refused = Some(error),
-                }
+    async fn create(owned: &pods::Owned<'_, Job>, all: &[New]) -> (usize, Result<(), Error>) {
+        let bodies: Result<Vec<_>, _> = all.iter().map(|new| encode(owned.owner, new)).collect();
+        match bodies {
+            Ok(bodies) => {
+                let (created, result) = owned.create(bodies.into_iter()).await;
+                (created, result.map_err(Error::from))
             }
-            if let Some(error) = refused {
-                if pods::is_terminating_namespace(&error) {
-                    debug!(namespace, "namespace is terminating");
-                    return (created, Ok(()));
-                }
-                let told = format!("Error creating: {}", refusal(&error));
-                self.events.warning(job.object_ref(&()), "FailedCreate", told);
-                return (created, Err(Error::Create(Box::new(error))));
-            }
-            left = later;
-            batch *= 2;
+            Err(error) => (0, Err(error.into())),
         }
-        (created, Ok(()))
-    }
-
-    async fn delete(
-        &self,
-        job: &Job,
-        surplus: &[Arc<Pod>],
-        written: &Written,
-    ) -> Result<(), Error> {
-        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
-        let requests = surplus.iter().cloned().map(|pod| pods::delete(api.clone(), pod));
-        let answers: Vec<_> = stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
-        let mut result = Ok(());
-        for (name, answer) in answers {
-            match answer {
-                Ok(deleted) => {
-                    if let Some(pod) = deleted {
-                        written.note(&self.pods, &pod.metadata);
-                    }
-                    let told = format!("Deleted pod: {name}");
-                    self.events.normal(job.object_ref(&()), "SuccessfulDelete", told);
-                }
-                Err(error) if status_code(&error) == Some(404) => {}
-                Err(error) => {
-                    let told = format!("Error deleting: {}", refusal(&error));
-                    self.events.warning(job.object_ref(&()), "FailedDelete", told);
-                    result = Err(Error::Delete { name, source: Box::new(error) });
-                }
-            }
-        }
-        result
     }
 
     /// Removes the finalizer of Pods.

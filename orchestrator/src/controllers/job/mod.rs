@@ -23,7 +23,7 @@ use kube::{Api, Client};
 use tokio::task::JoinSet;
 
 use super::owner::{self, Selects};
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, pods};
 use crate::client::{EventRecorder, Index, Informer, ObjectKey};
 use crate::clock::Clock;
@@ -75,13 +75,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         events: context.recorder("job-controller", tasks),
         clock: Arc::clone(&context.config.clock),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(jobs.synced(), pods.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(jobs.synced(), pods.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 /// The key of the Job that has to count a Pod, if it still has to be counted.

@@ -1,7 +1,6 @@
 //! Keeps as many Pods running as a `ReplicaSet` asks for.
 //!
-//! [`plan()`] decides; this file acts. Pods are created side by side, but in
-//! batches that double, so that a quota that refuses one is not asked for hundreds.
+//! [`plan()`] decides; this file acts.
 
 mod plan;
 
@@ -9,24 +8,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Context;
 use super::owner::{self, Selects};
-use super::pods::{self, SIDE_BY_SIDE};
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::pods;
+use super::runtime::{Controller, Queue, Requeue, Written};
 use crate::client::{EventRecorder, Index, Informer, ObjectKey, refusal, status_code};
 use crate::clock::Clock;
 use plan::{Failure, plan};
-
-/// Pods of the first batch.
-const FIRST_BATCH: usize = 1;
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +32,9 @@ pub enum Error {
     /// A Pod could not be written down.
     #[error("cannot encode a Pod")]
     Encode(#[from] serde_json::Error),
-    /// A Pod could not be created.
-    #[error("cannot create Pod")]
-    Create(#[source] Box<kube::Error>),
-    /// A Pod could not be deleted.
-    #[error("cannot delete Pod {name}")]
-    Delete {
-        /// The Pod.
-        name: String,
-        /// The refusal.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    /// Its Pods are not as it wants them.
+    #[error(transparent)]
+    Pods(#[from] pods::Error),
     /// The status could not be written.
     #[error("cannot write status")]
     Status(#[source] Box<kube::Error>),
@@ -87,13 +73,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         events: context.recorder("replicaset-controller", tasks),
         clock: Arc::clone(&context.config.clock),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(sets.synced(), pods.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(sets.synced(), pods.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 /// Names the sets that would adopt a Pod that nobody controls.
@@ -126,12 +107,11 @@ impl Controller for ReplicaSets {
         if plan != plan::Plan::default() {
             info!(key = %key, create = plan.create, delete = plan.delete.len(), "scaling");
         }
-        let mut failed = Ok(());
-        if plan.create > 0 {
-            failed = self.create(&set, plan.create, written).await;
-        } else if !plan.delete.is_empty() {
-            failed = self.delete(&set, &plan.delete, written).await;
-        }
+        let failed = if plan.create > 0 {
+            self.create(&set, plan.create, written).await
+        } else {
+            self.owned(&set, written).delete(&plan.delete).await.map_err(Error::from)
+        };
         let failure = failed.as_ref().err().map(failure);
         let (status, recheck) = plan::status(&set, &owned, failure.as_ref(), self.clock.now());
         self.write_status(&set, status, written).await?;
@@ -164,71 +144,17 @@ impl ReplicaSets {
         let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
         let prefix = format!("{}-", set.metadata.name.as_deref().unwrap_or_default());
         let body = pods::encode_new(set, template, prefix)?;
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let path = Pod::url_path(&(), Some(namespace));
-        let (mut left, mut batch) = (count, FIRST_BATCH);
-        while left > 0 {
-            let size = batch.min(left);
-            let requests = (0..size).map(|_| pods::create(&self.client, &path, body.clone()));
-            let answers: Vec<_> =
-                futures::stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
-            let mut refused = Ok(());
-            for answer in answers {
-                match answer {
-                    Ok(meta) => {
-                        written.note(&self.pods, &meta);
-                        let name = meta.name.unwrap_or_default();
-                        let told = format!("Created pod: {name}");
-                        self.events.normal(set.object_ref(&()), "SuccessfulCreate", told);
-                    }
-                    Err(error) => refused = Err(error),
-                }
-            }
-            if let Err(error) = refused {
-                if pods::is_terminating_namespace(&error) {
-                    debug!(namespace, "namespace is terminating");
-                    return Ok(());
-                }
-                let told = format!("Error creating: {}", refusal(&error));
-                self.events.warning(set.object_ref(&()), "FailedCreate", told);
-                return Err(Error::Create(Box::new(error)));
-            }
-            left -= size;
-            batch *= 2;
-        }
-        Ok(())
+        let (_, result) = self.owned(set, written).create(std::iter::repeat_n(body, count)).await;
+        Ok(result?)
     }
 
-    async fn delete(
-        &self,
-        set: &ReplicaSet,
-        surplus: &[Arc<Pod>],
-        written: &Written,
-    ) -> Result<(), Error> {
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
-        let requests = surplus.iter().cloned().map(|pod| pods::delete(api.clone(), pod));
-        let answers: Vec<_> =
-            futures::stream::iter(requests).buffer_unordered(SIDE_BY_SIDE).collect().await;
-        let mut result = Ok(());
-        for (name, answer) in answers {
-            match answer {
-                Ok(deleted) => {
-                    if let Some(pod) = deleted {
-                        written.note(&self.pods, &pod.metadata);
-                    }
-                    let told = format!("Deleted pod: {name}");
-                    self.events.normal(set.object_ref(&()), "SuccessfulDelete", told);
-                }
-                Err(error) if status_code(&error) == Some(404) => {}
-                Err(error) => {
-                    let told = format!("Error deleting: {}", refusal(&error));
-                    self.events.warning(set.object_ref(&()), "FailedDelete", told);
-                    result = Err(Error::Delete { name, source: Box::new(error) });
-                }
-            }
-        }
-        result
+    fn owned<'a>(
+        &'a self,
+        owner: &'a ReplicaSet,
+        written: &'a Written,
+    ) -> pods::Owned<'a, ReplicaSet> {
+        let Self { client, pods, events, .. } = self;
+        pods::Owned { owner, client, pods, events, written }
     }
 
     async fn write_status(
@@ -257,10 +183,12 @@ impl ReplicaSets {
 
 fn failure(error: &Error) -> Failure {
     match error {
-        Error::Delete { source, .. } => {
+        Error::Pods(pods::Error::Delete { source, .. }) => {
             Failure { reason: "FailedDelete", message: refusal(source) }
         }
-        Error::Create(source) => Failure { reason: "FailedCreate", message: refusal(source) },
+        Error::Pods(pods::Error::Create(source)) => {
+            Failure { reason: "FailedCreate", message: refusal(source) }
+        }
         other => Failure { reason: "FailedCreate", message: other.to_string() },
     }
 }

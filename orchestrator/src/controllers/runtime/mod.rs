@@ -1,7 +1,8 @@
 //! The one runtime of all control loops.
 //!
 //! A key waits in a [`Queue`] at most once, is worked on by one pass at a
-//! time, and comes back with exponential backoff when its pass fails.
+//! time, and comes back with exponential backoff when its pass fails; but not
+//! if that is because its namespace goes: then there is nothing to be done.
 //!
 //! An informer may be behind the writes of a pass: a second pass would then
 //! create the same Pods again. So a pass notes in [`Written`] what it wrote,
@@ -25,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::client::{Informer, ObjectKey, status_code};
+use crate::client::{Informer, ObjectKey, is_namespace_terminating, status_code};
 use crate::clock::Entropy;
 use crate::metrics::workqueue;
 
@@ -167,10 +168,14 @@ fn settle<C: Controller>(
             }
         }
         Err(error) => {
+            let cause = &error as &dyn std::error::Error;
+            if answers(cause).any(is_namespace_terminating) {
+                debug!(controller = C::NAME, key = %key, "namespace is terminating");
+                return queue.done(key);
+            }
             let failures = queue.failed(key);
             let delay = backoff(failures, entropy.fraction());
-            let cause = &error as &dyn std::error::Error;
-            if is_race(cause) {
+            if answers(cause).any(is_race) {
                 debug!(controller = C::NAME, key = %key, error = cause, "pass lost a race");
             } else {
                 warn!(controller = C::NAME, key = %key, error = cause, failures, "pass failed");
@@ -186,15 +191,21 @@ fn backoff(failures: u32, fraction: f64) -> Duration {
     doubled.min(BACKOFF_LAST).mul_f64(1.0 + fraction / 4.0)
 }
 
-/// Whether somebody else wrote the object first, which is no trouble.
-fn is_race(error: &(dyn std::error::Error + 'static)) -> bool {
+/// What the server answered, of all that led to an error.
+fn answers<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a kube::Error> {
     let causes = std::iter::successors(Some(error), |error| error.source());
     // Most errors keep the answer in a box, which hides it from its own source.
-    let mut answers = causes.filter_map(|error| {
+    causes.filter_map(|error| {
         let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
         boxed.or_else(|| error.downcast_ref::<kube::Error>())
-    });
-    answers.any(|error| status_code(error) == Some(409))
+    })
+}
+
+/// Whether somebody else wrote or deleted the object first, which is no trouble.
+fn is_race(answer: &kube::Error) -> bool {
+    matches!(status_code(answer), Some(404 | 409))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::*;
 
 #[derive(Debug, thiserror::Error)]
 #[error("refused")]
-struct Refused;
+struct Refused(#[source] Option<Box<kube::Error>>);
 
 /// Tells each pass and fails as often as it is told to.
 struct Counting {
@@ -16,6 +16,8 @@ struct Counting {
     failing: AtomicUsize,
     pods: Informer<Pod>,
     version: &'static str,
+    /// The reason of the cause in the server's answer; no answer if it is empty.
+    cause: &'static str,
 }
 
 #[async_trait]
@@ -32,7 +34,10 @@ impl Controller for Counting {
             return Ok(Requeue::OnChange);
         }
         self.failing.store(left - 1, Ordering::SeqCst);
-        Err(Refused)
+        let status = json!({"status": "Failure", "message": "no", "reason": "Forbidden",
+            "code": 403, "details": {"causes": [{"reason": self.cause}]}});
+        let answer = || kube::Error::Api(serde_json::from_value(status).unwrap());
+        Err(Refused((!self.cause.is_empty()).then(|| Box::new(answer()))))
     }
 }
 
@@ -48,12 +53,16 @@ struct Driven {
 }
 
 fn driven(failing: usize, version: &'static str) -> Driven {
+    refused(failing, version, "")
+}
+
+fn refused(failing: usize, version: &'static str, cause: &'static str) -> Driven {
     let (passes, told) = mpsc::unbounded_channel();
     let pods = Informer::new();
     pods.reach("1");
     let (queue, stop) = (Queue::new(), CancellationToken::new());
     let controller =
-        Counting { passes, failing: AtomicUsize::new(failing), pods: pods.clone(), version };
+        Counting { passes, failing: AtomicUsize::new(failing), pods: pods.clone(), version, cause };
     tokio::spawn(drive(controller, Arc::clone(&queue), Entropy::seeded(1), stop.clone()));
     Driven { queue, passes: told, pods, stop }
 }
@@ -74,6 +83,20 @@ async fn a_pass_that_fails_is_repeated_until_it_goes_well() {
     assert_eq!(soon("the next key", driven.passes.recv()).await.unwrap(), "b");
     driven.stop.cancel();
     assert_eq!(soon("the end", driven.passes.recv()).await, None);
+}
+
+#[tokio::test]
+async fn a_pass_that_is_refused_because_its_namespace_goes_is_not_repeated() {
+    for (cause, passes) in [("NamespaceTerminating", 1), ("Quota", 4)] {
+        let mut driven = refused(3, "1", cause);
+        driven.queue.add(key("a"));
+        for _ in 0..passes {
+            assert_eq!(soon("a pass", driven.passes.recv()).await.unwrap(), "a");
+        }
+        let longest = backoff(3, 1.0) * 10;
+        assert!(tokio::time::timeout(longest, driven.passes.recv()).await.is_err(), "{cause}");
+        driven.stop.cancel();
+    }
 }
 
 #[tokio::test]

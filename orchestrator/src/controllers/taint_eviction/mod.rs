@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::disrupt::{Cause, disrupt};
-use super::runtime::{Controller, Queue, Requeue, Written, drive};
+use super::runtime::{Controller, Queue, Requeue, Written};
 use super::{Context, pods};
 use crate::client::{Change, EventRecorder, Index, Informer, ObjectKey};
 use crate::clock::Clock;
@@ -80,13 +80,8 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
         clock: Arc::clone(&context.config.clock),
         ahead: Mutex::default(),
     };
-    let (entropy, stop) = (context.config.entropy.clone(), context.stop.clone());
-    tasks.spawn(async move {
-        let synced = async { tokio::join!(nodes.synced(), pods.synced()) };
-        if stop.run_until_cancelled(synced).await.is_some() {
-            drive(controller, queue, entropy, stop).await;
-        }
-    });
+    let synced = async move { tokio::join!(nodes.synced(), pods.synced()) };
+    context.spawn(tasks, synced, controller, queue);
 }
 
 fn taints_changed(change: &Change<Node>) -> bool {
