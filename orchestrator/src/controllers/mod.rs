@@ -9,6 +9,7 @@ mod disrupt;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod garbage;
 mod horizontal_pod_autoscaler;
 mod job;
@@ -100,6 +101,7 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     replicaset::start(&context, &mut tasks);
     deployment::start(&context, &mut tasks);
     endpointslice::start(&context, &mut tasks);
+    endpointslice_mirroring::start(&context, &mut tasks);
     endpoints::start(&context, &mut tasks);
     namespace::start(&context, &mut tasks);
     garbage::start(&context, &mut tasks);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::support::{cluster, create, get, push, rolled_out, web};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
@@ -136,6 +136,49 @@ async fn a_function_keeps_its_instances_where_its_pod_says_so() {
         let statuses = pods.iter().flat_map(|pod| pod.status.iter());
         let text = format!("{:?}", statuses.collect::<Vec<_>>());
         if text.contains("podium.dev/reuse.web must be true") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_selector_leads_to_endpoints_made_by_hand() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, "examples/hello/hello.wasm", "hello:v1").await;
+    create::<Deployment>(&client, &web("hello", "hello:v1", 1).0).await;
+    rolled_out(&client, "hello").await;
+    let pod = crate::support::pods(&client, "hello").await.remove(0);
+    let bare = json!({
+        "metadata": {"name": "bare"}, "spec": {"ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    create::<Service>(&client, &bare).await;
+    let subset = json!({
+        "addresses": [{"ip": pod.status.unwrap().pod_ip}], "ports": [{"port": 8080}],
+    });
+    let made = json!({"metadata": {"name": "bare"}, "subsets": [subset]});
+    create::<Endpoints>(&client, &made).await;
+    let backend = json!({"service": {"name": "bare", "port": {"number": 80}}});
+    let ingress = json!({
+        "metadata": {"name": "bare"}, "spec": {"rules": [{"host": "bare.example", "http": {
+            "paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]},
+    });
+    create::<Ingress>(&client, &ingress).await;
+    eventually("the Service answers", async || {
+        let answer = get(&cluster, "bare.example", "/x").await;
+        match answer {
+            Ok((200, body)) if body.contains("/x") => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+
+    let endpoints = Api::<Endpoints>::default_namespaced(client.clone());
+    endpoints.delete("bare", &Default::default()).await.unwrap();
+    let slices = Api::<EndpointSlice>::default_namespaced(client);
+    let of_bare = kube::api::ListParams::default().labels("kubernetes.io/service-name=bare");
+    eventually("its slices are gone", async || {
+        let left = slices.list(&of_bare).await.map_err(|error| error.to_string())?.items;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
 }
