@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::plugins::inter_pod_affinity::Near;
+use super::plugins::inter_pod_affinity::{self, Near};
 use super::plugins::topology_spread::{self, Counted};
 use super::plugins::{FILTERS, SCORES};
 use super::reason::{Plugins, Reason, Refusal};
@@ -80,7 +80,8 @@ impl<'a> Cycle<'a> {
         if self.snapshot.has_nominated()
             && let Some(later) = self.snapshot.with_nominated(node, self.pod.priority, self.key)
         {
-            return FILTERS.iter().try_for_each(|filter| filter(self, &later));
+            FILTERS.iter().try_for_each(|filter| filter(self, &later))?;
+            return inter_pod_affinity::apart(self, node);
         }
         Ok(())
     }

@@ -177,6 +177,47 @@ fn a_node_with_large_images_is_liked() {
     assert_eq!(find(&mut all, &one, 0).unwrap(), "b");
 }
 
+#[test]
+fn a_pod_for_which_room_is_made_is_kept_apart_from_those_it_does_not_bear() {
+    let apart = |app: &str| {
+        affinity("podAntiAffinity", "zone", json!({"matchLabels": {"app": app}}), json!({}))
+    };
+    let lonely = labelled(
+        json!({"app": "lonely"}),
+        json!({"containers": [], "priority": 100, "affinity": apart("web")}),
+    );
+    let plain = labelled(json!({"app": "web"}), json!({"containers": []}));
+    let shy =
+        labelled(json!({"app": "other"}), json!({"containers": [], "affinity": apart("lonely")}));
+    let mut all = zones(&["a1/a"]);
+    all.nominate(&key("lonely"), &lonely, "a1");
+    assert_eq!(
+        refusal(&mut all, &plain),
+        "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."
+    );
+    assert_eq!(
+        refusal(&mut all, &shy),
+        "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules."
+    );
+    let free = labelled(json!({"app": "free"}), json!({"containers": []}));
+    assert_eq!(find(&mut all, &free, 0).unwrap(), "a1");
+    let more_important =
+        labelled(json!({"app": "web"}), json!({"containers": [], "priority": 200}));
+    assert_eq!(find(&mut all, &more_important, 0).unwrap(), "a1");
+}
+
+#[test]
+fn an_image_is_known_by_its_name_without_the_registry() {
+    let mut with_image = node("b", "4");
+    with_image["status"]["images"] =
+        json!([{"names": ["localhost:5001/team/big:v1"], "sizeBytes": 900 << 20}]);
+    let mut all = snapshot(&[node("a", "4"), with_image, node("c", "4")]);
+    for image in ["localhost:5001/team/big:v1", "team/big:v1"] {
+        let one = pod(json!({"containers": [{"name": "c", "image": image}]}));
+        assert_eq!(find(&mut all, &one, 0).unwrap(), "b", "{image}");
+    }
+}
+
 fn affinity(kind: &str, topology: &str, selector: Value, more: Value) -> Value {
     let mut term = json!({"topologyKey": topology, "labelSelector": selector});
     term.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -101,6 +101,26 @@ pub(super) fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> 
     Ok(())
 }
 
+/// Whether the Pod bears those for which room is being made on a node, and they it.
+pub(in crate::scheduler) fn apart(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
+    let Cycle { snapshot, pod, key, .. } = cycle;
+    let parts = |term: &&Term| {
+        snapshot.topology(&term.topology_key).is_some_and(|all| all.of(node.slot) != NOWHERE)
+    };
+    for other in snapshot.nominated_on(node, pod.priority, key) {
+        let is_meant = |whose: &PodInfo, by: &PodInfo| {
+            by.terms.anti_affinity.iter().filter(parts).any(|term| means(snapshot, term, whose))
+        };
+        if is_meant(other, pod) {
+            return Err(Refusal::resolvable(Reason::AntiAffinity));
+        }
+        if is_meant(pod, other) {
+            return Err(Refusal::resolvable(Reason::ExistingAntiAffinity));
+        }
+    }
+    Ok(())
+}
+
 /// The more Pods near that are wanted near, from either side, the better.
 pub(super) fn scores(cycle: &Cycle<'_>, nodes: &[&NodeInfo]) -> Option<Vec<i64>> {
     let (snapshot, pod) = (cycle.snapshot, cycle.pod);

@@ -44,7 +44,7 @@ pub struct Snapshot {
     /// How many nodes have each image.
     images: HashMap<String, usize>,
     /// Pods that wait for the room that is being made for them, by node.
-    nominated: HashMap<String, HashMap<Arc<ObjectKey>, Nominated>>,
+    nominated: HashMap<String, HashMap<Arc<ObjectKey>, PodInfo>>,
 }
 
 /// A Pod on a node.
@@ -60,14 +60,6 @@ pub struct Placed {
     pub priority: i32,
     /// When it started.
     pub started: Option<Timestamp>,
-}
-
-/// A Pod for which room is being made.
-#[derive(Debug)]
-struct Nominated {
-    priority: i32,
-    requests: Requests,
-    ports: Vec<HostPort>,
 }
 
 /// Where the Pods of one controller are.
@@ -295,13 +287,9 @@ impl Snapshot {
     /// Notes that room is being made for a Pod on a node.
     pub fn nominate(&mut self, key: &ObjectKey, pod: &PodInfo, node: &str) {
         self.unnominate(key);
-        let nominated = Nominated {
-            priority: pod.priority,
-            requests: pod.requests.clone(),
-            ports: pod.ports.clone(),
-        };
+        self.learn(pod);
         let on_node = self.nominated.entry(node.to_owned()).or_default();
-        on_node.insert(Arc::new(key.clone()), nominated);
+        on_node.insert(Arc::new(key.clone()), pod.clone());
     }
 
     /// Notes that no room is being made for a Pod.
@@ -327,19 +315,29 @@ impl Snapshot {
         lower.map(|(key, _)| ObjectKey::clone(key)).collect()
     }
 
-    /// A node as it will be once those of at least this priority have the room that is made for them.
+    /// Other Pods of at least this priority for which room is being made on a node.
+    pub fn nominated_on<'a>(
+        &'a self,
+        node: &NodeInfo,
+        priority: i32,
+        but: &'a ObjectKey,
+    ) -> impl Iterator<Item = &'a PodInfo> {
+        let pods = self.nominated.get(&node.name).into_iter().flatten();
+        let others = pods.filter(move |(key, pod)| ***key != *but && pod.priority >= priority);
+        others.map(|(_, pod)| pod)
+    }
+
+    /// A node as it will be once those have the room that is made for them.
     pub fn with_nominated(
         &self,
         node: &NodeInfo,
         priority: i32,
         but: &ObjectKey,
     ) -> Option<NodeInfo> {
-        let pods = self.nominated.get(&node.name)?;
-        let mut others =
-            pods.iter().filter(|(key, pod)| ***key != *but && pod.priority >= priority).peekable();
+        let mut others = self.nominated_on(node, priority, but).peekable();
         others.peek()?;
         let mut node = node.clone();
-        for (_, pod) in others {
+        for pod in others {
             node.count(&pod.requests, &pod.ports, 1);
         }
         Some(node)

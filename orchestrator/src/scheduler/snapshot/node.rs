@@ -91,7 +91,11 @@ impl NodeInfo {
         }
         for image in status.and_then(|s| s.images.as_ref()).into_iter().flatten() {
             for name in image.names.iter().flatten() {
-                info.images.insert(name.clone(), image.size_bytes.unwrap_or_default());
+                let size = image.size_bytes.unwrap_or_default();
+                info.images.insert(name.clone(), size);
+                if let Some(short) = without_host(name) {
+                    info.images.entry(short.to_owned()).or_insert(size);
+                }
             }
         }
         info
@@ -144,4 +148,10 @@ impl NodeInfo {
             }
         }
     }
+}
+
+/// An image's name as those Pods say it who leave the registry to the node; none if it has no host.
+fn without_host(name: &str) -> Option<&str> {
+    let (host, rest) = name.split_once('/')?;
+    (host.contains(['.', ':']) || host == "localhost").then_some(rest)
 }
