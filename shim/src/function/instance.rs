@@ -111,6 +111,8 @@ impl Kept {
         if wanted
             && whole
             && instance.store.data_mut().resources() <= MAX_LEFT_OPEN
+            // Its caller would wait for the end of the body for as long as the instance is kept.
+            && !instance.store.data_mut().has_unfinished_body()
             && let Some(place) = setup.engine.try_idle()
         {
             let until = Instant::now() + IDLE_TIME;

@@ -14,6 +14,7 @@ use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
 use wasmtime::{Engine, Linker as ModuleLinker, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use environment::{Environment, EnvironmentError, Stdio};
@@ -51,6 +52,11 @@ impl Guest {
         self.table.iter_mut().count()
     }
 
+    /// Whether it holds a body that it has not finished, for whose end somebody may wait.
+    pub fn has_unfinished_body(&mut self) -> bool {
+        is_unfinished(&mut self.table)
+    }
+
     /// What the next guest of the same container can use; the rest ends here.
     pub fn into_wasi(self) -> WasiCtx {
         self.wasi
@@ -73,6 +79,10 @@ impl NetView for Guest {
     fn net(&mut self) -> NetCtxView<'_> {
         NetCtxView { ctx: &mut self.net, table: &mut self.table }
     }
+}
+
+fn is_unfinished(table: &mut ResourceTable) -> bool {
+    table.iter_mut().any(|resource| resource.is::<HostOutgoingBody>())
 }
 
 /// The data of a preview-1 module's store.
@@ -135,4 +145,23 @@ fn meter<T>(store: &mut Store<T>, fuel: Option<u64>) -> wasmtime::Result<()> {
     store.set_hostcall_fuel(MAX_CALL_BYTES);
     store.set_fuel(fuel.unwrap_or(u64::MAX))?;
     store.fuel_async_yield_interval(Some(FUEL_SLICE))
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi_http::p2::body::StreamContext;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_unfinished_until_its_guest_gives_it_up() {
+        let mut table = ResourceTable::new();
+        table.push("something else".to_owned()).unwrap();
+        assert!(!is_unfinished(&mut table));
+        let (body, _read) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1024);
+        let body = table.push(body).unwrap();
+        assert!(is_unfinished(&mut table));
+        table.delete(body).unwrap();
+        assert!(!is_unfinished(&mut table));
+    }
 }
