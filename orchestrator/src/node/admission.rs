@@ -3,13 +3,26 @@
 //! The scheduler has looked already; but bindings can be made by anyone, and a
 //! node must not take what it cannot carry.
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PodSpec;
+use tokio::sync::Notify;
 
 use super::resources::{self, Amount};
 
 /// Why the node does not take a Pod: reason and message of its status.
 pub(super) type Rejection = (&'static str, String);
+
+/// Why the node does not give a Pod what it asks for now.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Reason of the condition: `Infeasible` for ever, `Deferred` until others go.
+    pub reason: &'static str,
+    /// What its Event calls it.
+    pub word: &'static str,
+    /// What is lacking.
+    pub message: String,
+}
 
 /// What the Pods of the node hold, by uid.
 pub(super) struct Reservations {
@@ -17,12 +30,15 @@ pub(super) struct Reservations {
     pods: usize,
     held: HashMap<String, Amount>,
     sum: Amount,
+    /// Pods that wait for room.
+    deferred: HashMap<String, Arc<Notify>>,
 }
 
 impl Reservations {
     /// None yet, of a node with room for so much and so many Pods.
     pub fn new(capacity: Amount, pods: usize) -> Self {
-        Self { capacity, pods, held: HashMap::new(), sum: Amount::default() }
+        let (held, deferred) = (HashMap::new(), HashMap::new());
+        Self { capacity, pods, held, sum: Amount::default(), deferred }
     }
 
     /// Holds what a Pod asks for, or says why it cannot.
@@ -45,32 +61,50 @@ impl Reservations {
         Ok(())
     }
 
-    /// Holds what a Pod asks for instead of what it held, or says why it cannot:
-    /// `Infeasible` for ever, `Deferred` until others go.
-    pub fn resize(&mut self, uid: &str, spec: &PodSpec) -> Result<(), Rejection> {
-        let wanted =
-            resources::requested(spec).map_err(|error| ("Infeasible", error.to_string()))?;
+    /// Holds what a Pod asks for instead of what it held, or says why it cannot;
+    /// who is deferred is woken when others give something back.
+    pub fn resize(&mut self, uid: &str, spec: &PodSpec, wake: &Arc<Notify>) -> Result<(), Refusal> {
+        let infeasible = |message| Refusal { reason: "Infeasible", word: "Infeasible", message };
+        let wanted = resources::requested(spec).map_err(|error| infeasible(error.to_string()))?;
         let held = self.held.get(uid).copied().unwrap_or_default();
         let used = Amount { cpu: self.sum.cpu - held.cpu, memory: self.sum.memory - held.memory };
         let all = self.capacity;
-        for (what, wanted, used, all) in [
-            ("cpu", wanted.cpu, used.cpu, all.cpu),
-            ("memory", wanted.memory, used.memory, all.memory),
+        for (what, word, wanted, used, all) in [
+            ("cpu", "OutOfcpu", wanted.cpu, used.cpu, all.cpu),
+            ("memory", "OutOfmemory", wanted.memory, used.memory, all.memory),
         ] {
-            let reason = if wanted > all { "Infeasible" } else { "Deferred" };
-            self.check(what, wanted, used, all, reason)?;
+            if wanted > all {
+                return Err(infeasible(format!(
+                    "Node didn't have enough capacity: {what}, requested: {wanted}, capacity: {all}"
+                )));
+            }
+            if let Err((word, message)) = self.check(what, wanted, used, all, word) {
+                self.deferred.insert(uid.to_owned(), Arc::clone(wake));
+                return Err(Refusal { reason: "Deferred", word, message });
+            }
         }
         self.sum = Amount { cpu: used.cpu + wanted.cpu, memory: used.memory + wanted.memory };
         self.held.insert(uid.to_owned(), wanted);
+        self.deferred.remove(uid);
+        if wanted.cpu < held.cpu || wanted.memory < held.memory {
+            self.wake_deferred();
+        }
         Ok(())
     }
 
     /// Gives back what a Pod held.
     pub fn release(&mut self, uid: &str) {
+        self.deferred.remove(uid);
         if let Some(amount) = self.held.remove(uid) {
             self.sum.cpu -= amount.cpu;
             self.sum.memory -= amount.memory;
+            self.wake_deferred();
         }
+    }
+
+    /// Those who still find no room wait again.
+    fn wake_deferred(&mut self) {
+        self.deferred.drain().for_each(|(_, wake)| wake.notify_one());
     }
 
     fn check(
@@ -93,6 +127,7 @@ impl Reservations {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use serde_json::json;
 
     use super::*;
@@ -131,15 +166,40 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_resized_holds_its_new_size_or_keeps_the_old() {
-        let mut node = node();
+        let (mut node, wake) = (node(), Arc::default());
         node.reserve("a", &spec("500m")).unwrap();
         node.reserve("b", &spec("300m")).unwrap();
-        assert_eq!(node.resize("a", &spec("800m")).unwrap_err().0, "Deferred");
-        assert_eq!(node.resize("a", &spec("2")).unwrap_err().0, "Infeasible");
-        node.resize("a", &spec("700m")).unwrap();
-        assert_eq!(node.resize("b", &spec("400m")).unwrap_err().0, "Deferred");
-        node.resize("a", &spec("100m")).unwrap();
-        node.resize("b", &spec("900m")).unwrap();
+        let deferred = node.resize("a", &spec("800m"), &wake).unwrap_err();
+        assert_eq!((deferred.reason, deferred.word), ("Deferred", "OutOfcpu"));
+        let infeasible = node.resize("a", &spec("2"), &wake).unwrap_err();
+        assert_eq!(infeasible.reason, "Infeasible");
+        assert_eq!(
+            infeasible.message,
+            "Node didn't have enough capacity: cpu, requested: 2000, capacity: 1000"
+        );
+        node.resize("a", &spec("700m"), &wake).unwrap();
+        assert_eq!(node.resize("b", &spec("400m"), &wake).unwrap_err().reason, "Deferred");
+        node.resize("a", &spec("100m"), &wake).unwrap();
+        node.resize("b", &spec("900m"), &wake).unwrap();
+    }
+
+    #[test]
+    fn who_waits_for_room_is_woken_when_there_is_some() {
+        let (mut node, wake) = (node(), Arc::<Notify>::default());
+        let is_woken = || wake.notified().now_or_never().is_some();
+        node.reserve("a", &spec("500m")).unwrap();
+        node.reserve("b", &spec("300m")).unwrap();
+        node.resize("b", &spec("600m"), &wake).unwrap_err();
+        assert!(!is_woken());
+        node.resize("a", &spec("450m"), &Arc::default()).unwrap();
+        assert!(is_woken());
+        node.resize("b", &spec("600m"), &wake).unwrap_err();
+        node.release("a");
+        assert!(is_woken());
+        node.resize("b", &spec("600m"), &wake).unwrap();
+        node.reserve("c", &spec("100m")).unwrap();
+        node.release("c");
+        assert!(!is_woken(), "it waits no more");
     }
 
     #[test]

@@ -14,6 +14,10 @@ use shim::cri::AuthConfig;
 
 use super::references::Objects;
 
+/// Where a Secret has what `docker login` keeps, and where it had it once.
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
+const OLD_DOCKER_CONFIG: &str = ".dockercfg";
+
 /// The names that Docker gives its own registry.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
@@ -34,29 +38,54 @@ struct Entry {
     auth: String,
 }
 
-/// Credentials for an image, the best match first, and the Secrets that do not help.
-pub(super) fn of(pod: &Pod, image: &str, objects: &Objects) -> (Vec<AuthConfig>, Vec<String>) {
+/// What the Secrets that a Pod names come to for one image.
+#[derive(Debug, Default)]
+pub(super) struct Credentials {
+    /// Users and passwords, the best match first.
+    pub found: Vec<AuthConfig>,
+    /// Secrets that are not there.
+    pub missing: Vec<String>,
+    /// Secrets that hold no credentials, and why.
+    pub broken: Vec<(String, String)>,
+}
+
+/// The credentials for an image.
+pub(super) fn of(pod: &Pod, image: &str, objects: &Objects) -> Credentials {
     let named = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+    let mut credentials = Credentials::default();
     let mut found = Vec::new();
-    let mut missing = Vec::new();
     for reference in named {
-        match objects.secrets.get(&reference.name).and_then(|secret| entries(secret)) {
-            Some(entries) => found.extend(entries),
-            None => missing.push(reference.name.clone()),
+        let name = &reference.name;
+        match objects.secrets.get(name).map(|secret| entries(secret)) {
+            Some(Ok(entries)) => found.extend(entries),
+            Some(Err(why)) => credentials.broken.push((name.clone(), why)),
+            None => credentials.missing.push(name.clone()),
         }
     }
     found.retain(|(key, _)| matches(key, image));
     // A longer key says more; Secrets that come first win among equals.
     found.sort_by_key(|(key, _)| std::cmp::Reverse(place(key).len()));
-    (found.into_iter().filter_map(|(_, entry)| auth(entry)).collect(), missing)
+    credentials.found = found.into_iter().filter_map(|(_, entry)| auth(entry)).collect();
+    credentials
 }
 
-fn entries(secret: &Secret) -> Option<Entries> {
-    let data = secret.data.as_ref()?;
-    if let Some(config) = data.get(".dockerconfigjson") {
-        return serde_json::from_slice::<Config>(&config.0).ok().map(|config| config.auths);
+/// What a Secret holds, or what is wrong with it; its content is not told.
+fn entries(secret: &Secret) -> Result<Entries, String> {
+    let data = |key| secret.data.as_ref().and_then(|data| data.get(key));
+    let place =
+        |error: serde_json::Error| format!("line {} column {}", error.line(), error.column());
+    if let Some(config) = data(DOCKER_CONFIG) {
+        let config = serde_json::from_slice::<Config>(&config.0);
+        return config.map(|config| config.auths).map_err(|error| {
+            format!("{DOCKER_CONFIG} is no JSON with \"auths\", see {}", place(error))
+        });
     }
-    serde_json::from_slice(&data.get(".dockercfg")?.0).ok()
+    let Some(old) = data(OLD_DOCKER_CONFIG) else {
+        return Err(format!("it has neither {DOCKER_CONFIG} nor {OLD_DOCKER_CONFIG}"));
+    };
+    serde_json::from_slice(&old.0).map_err(|error| {
+        format!("{OLD_DOCKER_CONFIG} is no JSON of registries, see {}", place(error))
+    })
 }
 
 fn auth(entry: Entry) -> Option<AuthConfig> {
@@ -117,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_key_that_fits_comes_first_and_useless_secrets_are_named() {
+    fn the_longest_key_that_fits_comes_first_and_missing_and_broken_secrets_are_named() {
         let new = json!({"auths": {
             "reg.example:5000": {"auth": BASE64_STANDARD.encode("all:1")},
             "https://reg.example:5000/team": {"username": "team", "password": "2"},
@@ -129,20 +158,30 @@ mod tests {
                 ("new".to_owned(), secret(".dockerconfigjson", &new)),
                 ("old".to_owned(), secret(".dockercfg", &old)),
                 ("opaque".to_owned(), secret("x", &new)),
+                ("torn".to_owned(), secret(".dockerconfigjson", &json!({"auth": "x"}))),
             ]),
             ..Objects::default()
         };
-        let names = ["new", "old", "opaque", "none"].map(|name| json!({"name": name}));
+        let names = ["new", "old", "opaque", "torn", "none"].map(|name| json!({"name": name}));
         let pod = json!({"spec": {"containers": [], "imagePullSecrets": names}});
         let pod = serde_json::from_value(pod).unwrap();
 
-        let (found, missing) = of(&pod, "reg.example:5000/team/web:v1", &objects);
+        let Credentials { found, missing, broken } =
+            of(&pod, "reg.example:5000/team/web:v1", &objects);
 
         let users: Vec<_> = found.iter().map(|auth| auth.username.as_str()).collect();
         assert_eq!(users, ["team", "all", "old"]);
         assert_eq!(found[1].password, "1");
-        assert_eq!(missing, ["opaque", "none"]);
-        assert!(of(&pod, "reg.example/web", &objects).0.is_empty());
+        assert_eq!(missing, ["none"]);
+        let told: Vec<_> = broken.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        assert_eq!(
+            told,
+            [
+                "opaque: it has neither .dockerconfigjson nor .dockercfg",
+                "torn: .dockerconfigjson is no JSON with \"auths\", see line 1 column 12",
+            ]
+        );
+        assert!(of(&pod, "reg.example/web", &objects).found.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node as NodeObject;
+use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -35,20 +35,50 @@ pub(super) async fn run(node: Arc<Node>) {
     info!(node = node.config.node_name, "node registered");
     let mut ticks = tokio::time::interval(RENEWAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut written = Instant::now();
+    let mut shown = Shown::now(&node);
     loop {
         ticks.tick().await;
         if let Err(error) = renew(&node).await {
             warn!(error = &error as &dyn std::error::Error, "lease not renewed");
         }
-        if written.elapsed() < STATUS && !is_doubted(&node).await {
-            continue;
+        shown.refresh(&node).await;
+    }
+}
+
+/// What the Node's status last said, and whether the Node took Pods.
+struct Shown {
+    written: Instant,
+    images: Vec<ContainerImage>,
+    unschedulable: bool,
+}
+
+impl Shown {
+    fn now(node: &Node) -> Self {
+        let images = registration::images(node.runtime.list_images());
+        Self { written: Instant::now(), images, unschedulable: false }
+    }
+
+    /// Writes the status if it is time or says what is not so any more.
+    async fn refresh(&mut self, node: &Node) {
+        let api = Api::<NodeObject>::all(node.client.clone());
+        // Without an answer there is nothing to set right; the Lease tells of the trouble.
+        let known = api.get_opt(&node.config.node_name).await.ok().flatten();
+        if let Some(reason) = known.as_ref().and_then(|known| self.turned(known)) {
+            let message = format!("Node {} status is now: {reason}", node.config.node_name);
+            node.recorder.normal(node.about(), reason, message);
         }
-        match registration::write_status(&node).await {
-            Ok(()) => written = Instant::now(),
+        let now = Self::now(node);
+        if self.written.elapsed() < STATUS
+            && self.images == now.images
+            && !known.is_some_and(|known| is_doubted(&known))
+        {
+            return;
+        }
+        match registration::write_status(node).await {
+            Ok(()) => (self.written, self.images) = (now.written, now.images),
             // Somebody deleted the Node: it is still here.
             Err(kube::Error::Api(error)) if error.code == 404 => {
-                if let Err(error) = registration::register(&node).await {
+                if let Err(error) = registration::register(node).await {
                     warn!(error = &error as &dyn std::error::Error, "node not registered");
                 }
             }
@@ -57,13 +87,18 @@ pub(super) async fn run(node: Arc<Node>) {
             }
         }
     }
+
+    /// Notes whether the Node is cordoned; the reason of an event if that turned.
+    fn turned(&mut self, known: &NodeObject) -> Option<&'static str> {
+        let unschedulable = known.spec.as_ref().and_then(|s| s.unschedulable) == Some(true);
+        let before = std::mem::replace(&mut self.unschedulable, unschedulable);
+        let reason = if unschedulable { "NodeNotSchedulable" } else { "NodeSchedulable" };
+        (before != unschedulable).then_some(reason)
+    }
 }
 
 /// Whether the API says that the node is not ready, as it does of one that was silent.
-async fn is_doubted(node: &Node) -> bool {
-    let api = Api::<NodeObject>::all(node.client.clone());
-    // Without an answer there is nothing to set right; the Lease tells of the trouble.
-    let Ok(Some(known)) = api.get_opt(&node.config.node_name).await else { return false };
+fn is_doubted(known: &NodeObject) -> bool {
     let mut conditions = known.status.iter().flat_map(|s| s.conditions.iter().flatten());
     conditions.any(|condition| condition.type_ == "Ready" && condition.status != "True")
 }
@@ -84,5 +119,20 @@ async fn renew(node: &Node) -> Result<(), kube::Error> {
             api.create(&PostParams::default(), &lease).await.map(drop)
         }
         done => done.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_turn_of_a_cordon_is_told_once() {
+        let node = |unschedulable: bool| -> NodeObject {
+            serde_json::from_value(json!({"spec": {"unschedulable": unschedulable}})).unwrap()
+        };
+        let mut shown = Shown { written: Instant::now(), images: Vec::new(), unschedulable: false };
+        let told = [false, true, true, false, false].map(|now| shown.turned(&node(now)));
+        assert_eq!(told, [None, Some("NodeNotSchedulable"), None, Some("NodeSchedulable"), None]);
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use shim::cri::{Image, ImageRef};
 
 use super::Node;
@@ -133,17 +132,7 @@ async fn collect(node: &Node, records: &mut Records) {
             "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
             plan.wanted, plan.freed
         );
-        node.recorder.warning(about(node), "FreeDiskSpaceFailed", message);
-    }
-}
-
-fn about(node: &Node) -> ObjectReference {
-    let name = node.config.node_name.clone();
-    ObjectReference {
-        kind: Some("Node".into()),
-        name: Some(name.clone()),
-        uid: Some(name),
-        ..ObjectReference::default()
+        node.recorder.warning(node.about(), "FreeDiskSpaceFailed", message);
     }
 }
 

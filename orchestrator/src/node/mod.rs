@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use parking_lot::Mutex;
@@ -87,6 +87,12 @@ struct Node {
 }
 
 impl Node {
+    /// Itself, as its events name it: the kubelet has the name for a uid, too.
+    fn about(&self) -> ObjectReference {
+        let name = Some(self.config.node_name.clone());
+        ObjectReference { kind: Some("Node".into()), uid: name.clone(), name, ..Default::default() }
+    }
+
     /// Services whose variables Pods of a namespace may see.
     fn services_of(&self, namespace: &str) -> Vec<Arc<Service>> {
         let mut services = self.services.by(&Index::NAMESPACE, namespace);

@@ -3,13 +3,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    DaemonEndpoint, Node as NodeObject, NodeAddress, NodeCondition, NodeDaemonEndpoints,
-    NodeStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, Node as NodeObject, NodeAddress, NodeCondition,
+    NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
+use shim::cri::Image;
 
 use super::status::time;
 use super::{Config, Node};
@@ -21,6 +22,11 @@ const KUBELET_VERSION: &str = "v1.36.0";
 const RUNTIME_VERSION: &str = "wasmtime://48.0";
 /// Label that says what runs the containers.
 const RUNTIME_LABEL: &str = "podium.dev/runtime";
+
+/// Images that a Node's status lists (the kubelet's nodeStatusMaxImages).
+const IMAGES: usize = 50;
+/// Names that it lists of each, as the kubelet.
+const NAMES: usize = 5;
 
 /// The Node's well-known labels and those of its configuration.
 pub(super) fn labels(config: &Config) -> BTreeMap<String, String> {
@@ -66,6 +72,27 @@ pub(super) fn status(
             ..NodeSystemInfo::default()
         }),
         ..NodeStatus::default()
+    }
+}
+
+/// The images here as the Node's status lists them: the largest, by which the scheduler decides.
+pub(super) fn images(mut here: Vec<Image>) -> Vec<ContainerImage> {
+    here.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+    let listed = here.into_iter().take(IMAGES).map(|image| {
+        let names = image.repo_digests.into_iter().chain(image.repo_tags);
+        ContainerImage {
+            names: Some(names.take(NAMES).collect()),
+            size_bytes: i64::try_from(image.size).ok(),
+        }
+    });
+    listed.collect()
+}
+
+/// The status of a Node as it is now.
+fn current(node: &Node, known: Option<&NodeStatus>) -> NodeStatus {
+    NodeStatus {
+        images: Some(images(node.runtime.list_images())),
+        ..status(&node.config, node.pressure.memory(), known, node.clock.now())
     }
 }
 
@@ -126,7 +153,7 @@ pub(super) async fn register(node: &Node) -> Result<(), kube::Error> {
             ..ObjectMeta::default()
         },
         spec: Some(k8s_openapi::api::core::v1::NodeSpec::default()),
-        status: Some(status(&node.config, node.pressure.memory(), None, node.clock.now())),
+        status: Some(current(node, None)),
     };
     match api.create(&PostParams::default(), &wanted).await {
         Err(kube::Error::Api(error)) if error.code == 409 => {
@@ -144,9 +171,7 @@ pub(super) async fn write_status(node: &Node) -> Result<(), kube::Error> {
     let api = Api::<NodeObject>::all(node.client.clone());
     let name = &node.config.node_name;
     let known = api.get_status(name).await?;
-    let pressure = node.pressure.memory();
-    let status = status(&node.config, pressure, known.status.as_ref(), node.clock.now());
-    let patch = Patch::Strategic(json!({"status": status}));
+    let patch = Patch::Strategic(json!({"status": current(node, known.status.as_ref())}));
     api.patch_status(name, &PatchParams::default(), &patch).await?;
     Ok(())
 }
@@ -208,6 +233,21 @@ mod tests {
         let ready = second.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!(ready.last_transition_time.unwrap().0, Timestamp::UNIX_EPOCH);
         assert_eq!(ready.last_heartbeat_time.unwrap().0, later);
+    }
+
+    #[test]
+    fn the_largest_images_are_listed_with_a_few_of_their_names() {
+        let image = |n: u64| Image {
+            id: shim::cri::ImageRef(format!("sha256:{n}")),
+            repo_tags: (0..9).map(|tag| format!("r/i:{n}-{tag}")).collect(),
+            repo_digests: vec![format!("r/i@sha256:{n}")],
+            size: n,
+        };
+        let listed = images((0..60).map(image).collect());
+        assert_eq!(listed.len(), IMAGES);
+        assert_eq!(listed[0].size_bytes, Some(59));
+        let names = listed[0].names.as_ref().unwrap();
+        assert_eq!((names.len(), &*names[0], &*names[1]), (NAMES, "r/i@sha256:59", "r/i:59-0"));
     }
 
     #[test]

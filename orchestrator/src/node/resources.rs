@@ -3,7 +3,7 @@
 //! The arithmetic is the kubelet's: a limit is a quota per period of 100 ms,
 //! a request a weight of which one CPU has 1024. What Podium adds is said by
 //! annotations, as the Kubernetes API has no field for it.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -133,6 +133,24 @@ pub(super) fn reuse(
     Ok(said.filter(|most| *most > NonZeroU64::MIN))
 }
 
+/// Annotations of one container that name none of the Pod's; their limits would hold for nobody.
+pub(super) fn strays<'a>(
+    spec: &PodSpec,
+    annotations: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = &'a str> {
+    let known: BTreeSet<String> = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+        .flat_map(|container| [FUEL, REUSE].map(|of| format!("{of}.{}", container.name)))
+        .collect();
+    let of_one = |name: &&str| {
+        [FUEL, REUSE].iter().any(|of| name.strip_prefix(of).is_some_and(|n| n.starts_with('.')))
+    };
+    annotations.keys().map(String::as_str).filter(of_one).filter(move |name| !known.contains(*name))
+}
+
 /// What a Pod asks of its node: the sum of its containers, or its largest init container.
 pub(super) fn requested(spec: &PodSpec) -> Result<Amount, ResourceError> {
     let mut sum = Amount::default();
@@ -149,6 +167,13 @@ pub(super) fn requested(spec: &PodSpec) -> Result<Amount, ResourceError> {
         }
     }
     Ok(sum)
+}
+
+/// Bytes of memory that a container may have; none without limit.
+pub(super) fn memory_limit(resources: &ResourceRequirements) -> Option<u64> {
+    // One that does not parse is refused where it is applied.
+    let limit = read(resources.limits.as_ref(), "limits", "memory").ok().flatten()?;
+    Some(limit.value().max(0).unsigned_abs()).filter(|bytes| *bytes > 0)
 }
 
 /// One quantity of a list of resources.
@@ -207,6 +232,23 @@ mod tests {
 
     fn limits(resources: serde_json::Value) -> LinuxContainerResources {
         of(&container(resources), &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn annotations_of_containers_that_are_not_there_are_found() {
+        let spec = json!({"containers": [{"name": "web"}], "initContainers": [{"name": "init"}]});
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        let names = [
+            "podium.dev/concurrency",
+            "podium.dev/fuel.init",
+            "podium.dev/fuel.wep",
+            "podium.dev/request-timeout",
+            "podium.dev/reuse.web",
+            "podium.dev/reuse.",
+        ];
+        let annotations = names.map(|name| (name.to_owned(), "1".to_owned())).into();
+        let found: Vec<_> = strays(&spec, &annotations).collect();
+        assert_eq!(found, ["podium.dev/fuel.wep", "podium.dev/reuse."]);
     }
 
     #[test]

@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use podium_tests::eventually;
 
-use crate::support::{cluster, create, pods, push, rolled_out, web};
+use crate::support::{cluster, create, events, pods, push, rolled_out, web};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerImage, Node};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Api;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,6 +51,19 @@ async fn a_node_is_drained_as_its_budgets_allow_and_taken_back() {
         let shown = kubectl.run(&["get", "pods"]).await;
         let waiting = shown.lines().filter(|line| line.contains("Pending")).count();
         if waiting == 2 && shown.lines().count() == 3 { Ok(()) } else { Err(shown) }
+    })
+    .await;
+    let name = node.strip_prefix("node/").unwrap();
+    let words = format!("Node {name} status is now: NodeNotSchedulable");
+    events(&client, name, "NodeNotSchedulable", &words).await;
+    eventually("the node lists the image", async || {
+        let node = Api::<Node>::all(client.clone()).get(name).await.map_err(|e| e.to_string())?;
+        let images = node.status.unwrap_or_default().images.unwrap_or_default();
+        let is_named = |image: &ContainerImage| {
+            let mut names = image.names.iter().flatten();
+            names.any(|name| name.ends_with("/hello:latest")) && image.size_bytes > Some(0)
+        };
+        if images.iter().any(is_named) { Ok(()) } else { Err(format!("{images:?}")) }
     })
     .await;
     let told = kubectl.run(&["describe", "pods"]).await;

@@ -164,6 +164,7 @@ async fn what_a_container_lacks_is_named_and_waited_for() {
     let mut never = pod("never", &["exit", "0"]);
     never["spec"]["containers"][0]["image"] = json!("toolbox:v2");
     never["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
+    never["metadata"]["annotations"] = json!({"podium.dev/reuse.mian": "true"});
     create::<Pod>(&client, &never).await;
 
     let told = async |name: &str, reason: &str, words: &str| {
@@ -177,7 +178,13 @@ async fn what_a_container_lacks_is_named_and_waited_for() {
     told("none", "ImagePullBackOff", "Back-off pulling image \"toolbox:none\"").await;
     told("broken", "InvalidImageName", "couldn't parse image name").await;
     told("never", "ErrImageNeverPull", "is not present with pull policy of Never").await;
-    events(&client, "none", "Failed", "Error: ErrImagePull").await;
+    for (name, reason) in
+        [("none", "ErrImagePull"), ("none", "ImagePullBackOff"), ("never", "ErrImageNeverPull")]
+    {
+        events(&client, name, "Failed", &format!("Error: {reason}")).await;
+    }
+    let words = "annotation podium.dev/reuse.mian names no container of this Pod and has no effect; its containers are: main";
+    events(&client, "never", "UnknownContainer", words).await;
 
     let settings = json!({"metadata": {"name": "settings"}, "data": {"greeting": "hello"}});
     create::<ConfigMap>(&client, &settings).await;

@@ -1,7 +1,8 @@
 //! Limits on what Pods take from their node, and eviction.
-use crate::support::{TOOLBOX, cluster, create, events, pod, push, seen};
+use crate::support::{TOOLBOX, cluster, create, events, logs, pod, push, seen};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
 use podium_tests::eventually;
 use serde_json::{Value, json};
 
@@ -120,6 +121,16 @@ async fn a_pod_is_resized_while_it_runs() {
     };
     let waiting = seen(&client, "grows", |pod| waits(pod).is_some()).await;
     assert_eq!(waits(&waiting).as_deref(), Some("Infeasible"));
+    for (reason, words) in [
+        ("ResizeStarted", "Pod resize started: {\"containers\":[{\"name\":\"main\","),
+        ("ResizeCompleted", "Pod resize completed: {\"containers\":[{\"name\":\"main\","),
+        (
+            "ResizeInfeasible",
+            "\"error\":\"Node didn't have enough capacity: cpu, requested: 999000,",
+        ),
+    ] {
+        events(&client, "grows", reason, words).await;
+    }
     assert_eq!(resources(&waiting), Some(("200m".to_owned(), 0)));
     kubectl.run(&[&arguments[..], &[resize("30m", "300m").as_str()]].concat()).await;
     seen(&client, "grows", |pod| waits(pod).is_none() && resources(pod).unwrap().0 == "300m").await;
@@ -131,4 +142,88 @@ async fn a_pod_is_resized_while_it_runs() {
     let plain = ["patch", "pod", "grows", "--patch", more.as_str()];
     let refused = kubectl.fail(&plain, "").await;
     assert!(refused.contains("pod updates may not change fields other than"), "{refused}");
+}
+
+fn condition(pod: &Pod, type_: &str) -> Option<(String, String)> {
+    let conditions = pod.status.clone()?.conditions?;
+    let found = conditions.into_iter().find(|condition| condition.type_ == type_)?;
+    Some((found.reason.unwrap_or_default(), found.message.unwrap_or_default()))
+}
+
+/// Waits until the container of a Pod has this much of a limited resource.
+async fn has(client: &Client, name: &str, resource: &str, amount: &str) {
+    seen(client, name, |pod| {
+        let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+        let mut limits = statuses.filter_map(|s| s.resources.as_ref()?.limits.as_ref());
+        limits.any(|limits| limits.get(resource).is_some_and(|limit| limit.0 == amount))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_limit_is_not_lowered_below_what_is_in_use() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let mut object = pod("full", &["hog", "30", "600000"]);
+    object["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "64Mi"}});
+    create::<Pod>(&client, &object).await;
+    logs(&client, "full", "hog ok\n").await;
+    let resize = async |limit: &str| {
+        let resources = json!({"limits": {"memory": limit}, "requests": {"memory": limit}});
+        let containers = json!([{"name": "main", "resources": resources}]);
+        let patch = Patch::Strategic(json!({"spec": {"containers": containers}}));
+        let api = Api::<Pod>::default_namespaced(client.clone());
+        api.patch_subresource("resize", "full", &PatchParams::default(), &patch).await.unwrap();
+    };
+    resize("16Mi").await;
+    let words = "attempting to set container \"main\" memory limit (16777216) below current usage";
+    let refused = seen(&client, "full", |pod| {
+        condition(pod, "PodResizeInProgress")
+            .is_some_and(|(reason, message)| reason == "Error" && message.contains(words))
+    })
+    .await;
+    assert_eq!(refused.status.unwrap().phase.as_deref(), Some("Running"));
+    has(&client, "full", "memory", "64Mi").await;
+    events(&client, "full", "ResizeError", "cannot decrease memory limits: [").await;
+
+    resize("48Mi").await;
+    has(&client, "full", "memory", "48Mi").await;
+    seen(&client, "full", |pod| condition(pod, "PodResizeInProgress").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_that_waits_for_room_is_done_as_soon_as_there_is_some() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let node = Api::<Node>::all(client.clone()).list(&Default::default()).await.unwrap();
+    let cpus = node.items[0].status.clone().unwrap().allocatable.unwrap()["cpu"].0.clone();
+    let milli = 1000 * cpus.parse::<u64>().unwrap();
+    let asking = |name: &str, milli: u64| {
+        let amount = json!({"cpu": format!("{milli}m")});
+        let mut object = pod(name, &["sleep", "600000"]);
+        object["spec"]["containers"][0]["resources"] =
+            json!({"requests": amount, "limits": amount});
+        object
+    };
+    create::<Pod>(&client, &asking("holder", milli - 500)).await;
+    create::<Pod>(&client, &asking("grows", 100)).await;
+    for name in ["holder", "grows"] {
+        seen(&client, name, |pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"))
+            .await;
+    }
+    let wanted = asking("grows", 900)["spec"]["containers"][0]["resources"].clone();
+    let containers = json!([{"name": "main", "resources": wanted}]);
+    let patch = Patch::Strategic(json!({"spec": {"containers": containers}}));
+    let api = Api::<Pod>::default_namespaced(client.clone());
+    api.patch_subresource("resize", "grows", &PatchParams::default(), &patch).await.unwrap();
+    seen(&client, "grows", |pod| {
+        condition(pod, "PodResizePending").is_some_and(|(reason, _)| reason == "Deferred")
+    })
+    .await;
+    events(&client, "grows", "ResizeDeferred", "Pod resize OutOfcpu: {").await;
+
+    api.delete("holder", &Default::default()).await.unwrap();
+    has(&client, "grows", "cpu", "900m").await;
 }

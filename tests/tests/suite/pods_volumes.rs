@@ -233,16 +233,21 @@ async fn an_image_behind_a_password_is_pulled_with_the_secret_of_its_pod() {
     create::<Pod>(&client, &object).await;
     events(&client, "locked", "Failed", "Failed to pull image").await;
     object["metadata"]["name"] = json!("unlocked");
-    object["spec"]["imagePullSecrets"] = json!([{"name": "key"}, {"name": "none"}]);
+    object["spec"]["imagePullSecrets"] =
+        json!([{"name": "key"}, {"name": "none"}, {"name": "torn"}]);
     let auths = json!({"auths": {guarded: {"username": "ada", "password": "secret"}}});
     let key = json!({
         "metadata": {"name": "key"}, "type": "kubernetes.io/dockerconfigjson",
         "stringData": {".dockerconfigjson": auths.to_string()},
     });
     create::<Secret>(&client, &key).await;
+    let torn = json!({"metadata": {"name": "torn"}, "stringData": {".dockerconfigjson": "{}"}});
+    create::<Secret>(&client, &torn).await;
     create::<Pod>(&client, &object).await;
     seen(&client, "unlocked", phase_is("Succeeded")).await;
     let words = "Unable to retrieve some image pull secrets (none)";
+    events(&client, "unlocked", "FailedToRetrieveImagePullSecret", words).await;
+    let words = "Unable to read some image pull secrets (torn: .dockerconfigjson is no JSON with";
     events(&client, "unlocked", "FailedToRetrieveImagePullSecret", words).await;
 }
 

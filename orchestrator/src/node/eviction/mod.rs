@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use shim::cri::ContainerState;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
@@ -147,7 +147,7 @@ impl Watch {
         if !low || self.is_relieving(&used) {
             return;
         }
-        let about = about(node);
+        let about = node.about();
         node.recorder.warning(about, "EvictionThresholdMet", "Attempting to reclaim memory");
         let candidates: Vec<_> = pods
             .list()
@@ -193,16 +193,11 @@ fn available(node: &Node, used: u64) -> u64 {
     platform::available_memory().map_or(left, |free| free.min(left))
 }
 
-fn about(node: &Node) -> ObjectReference {
-    let name = Some(node.config.node_name.clone());
-    ObjectReference { kind: Some("Node".into()), uid: name.clone(), name, ..Default::default() }
-}
-
 /// Tells the cluster that the pressure began or ended.
 async fn tell(node: &Node, pressure: bool) {
     let reason = if pressure { "NodeHasInsufficientMemory" } else { "NodeHasSufficientMemory" };
     let message = format!("Node {} status is now: {reason}", node.config.node_name);
-    node.recorder.normal(about(node), reason, message);
+    node.recorder.normal(node.about(), reason, message);
     if let Err(error) = registration::write_status(node).await {
         warn!(error = &error as &dyn std::error::Error, "node status not written");
     }

@@ -43,7 +43,7 @@ pub(super) use checkpoint::{log_folder, log_path, pods_folder};
 pub(super) use containers::{Attempt, Containers, State};
 pub(super) use inbox::Eviction;
 pub(super) use plan::{RestartPolicy, is_initialized, is_sidecar};
-pub(super) use resize::{Allocated, Pending};
+pub(super) use resize::Resizing;
 
 /// How often everything is looked at although nothing happened, in case a
 /// notice was lost.

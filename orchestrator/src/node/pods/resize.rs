@@ -1,16 +1,20 @@
 //! Gives containers that run other amounts of CPU and memory.
 //!
-//! What a Pod asks for and what it was given may differ: a node that has no
-//! room leaves things as they are, says so in a condition and tries again.
-use std::collections::BTreeMap;
+//! What a Pod asks for, what the node gave it and what its containers have may
+//! differ: a node that has no room leaves things as they are, says so in a
+//! condition and tries again when there is room; a memory limit is not lowered
+//! below what is in use.
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use serde::Serialize;
 use shim::cri::Id;
 use tracing::{info, warn};
 
-use super::plan::Stop;
+use super::plan::{Stop, is_sidecar};
 use super::worker::{Worker, container_of};
+use crate::node::admission::Refusal;
 use crate::node::resources;
 
 /// Resources by container.
@@ -19,11 +23,120 @@ pub(in crate::node) type Allocated = BTreeMap<String, ResourceRequirements>;
 /// Why a resize waits: reason and message of its condition.
 pub(in crate::node) type Pending = (&'static str, String);
 
+/// Where the containers of a Pod are on the way to what they ask for.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Resizing {
+    /// What the node gave them.
+    pub allocated: Allocated,
+    /// What they have.
+    pub applied: Allocated,
+    /// Why they are not given what they ask for.
+    pub pending: Option<Pending>,
+    /// Why they do not have what they were given.
+    pub error: Option<String>,
+    /// What trouble was told of this generation of the Pod.
+    told: (Option<i64>, BTreeSet<&'static str>),
+}
+
+impl Resizing {
+    /// Of a Pod whose containers have what they ask for.
+    pub fn of(spec: &PodSpec) -> Self {
+        Self { allocated: asked(spec), applied: asked(spec), ..Self::default() }
+    }
+
+    /// Whether something is to be tried again.
+    pub fn waits(&self) -> bool {
+        self.pending.is_some() || self.error.is_some()
+    }
+}
+
 /// What the containers of a Pod ask for.
-pub(super) fn asked(spec: &PodSpec) -> Allocated {
-    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
-    all.map(|container| (container.name.clone(), container.resources.clone().unwrap_or_default()))
+fn asked(spec: &PodSpec) -> Allocated {
+    all(spec)
+        .map(|container| (container.name.clone(), container.resources.clone().unwrap_or_default()))
         .collect()
+}
+
+fn all(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+/// What an Event of a resize says after its first words, as the kubelet writes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    init_containers: Vec<Given<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<Given<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Given<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<&'a ResourceRequirements>,
+}
+
+impl<'a> Details<'a> {
+    fn of(spec: &'a PodSpec, resources: &'a Allocated) -> Self {
+        let given = |container: &'a Container| Given {
+            name: &container.name,
+            resources: resources.get(&container.name),
+        };
+        Self {
+            init_containers: spec.init_containers.iter().flatten().map(given).collect(),
+            containers: spec.containers.iter().map(given).collect(),
+            generation: None,
+            error: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("it has no keys but texts")
+    }
+}
+
+/// A container as a change of memory limits sees it; in bytes.
+struct Held<'a> {
+    name: &'a str,
+    old: Option<u64>,
+    new: Option<u64>,
+    used: u64,
+    /// Whether it goes on running meanwhile.
+    in_place: bool,
+}
+
+/// Why memory limits cannot become what they are to be, in the kubelet's words.
+fn too_small(containers: &[Held<'_>]) -> Option<String> {
+    let is_less =
+        |new: Option<u64>, old: Option<u64>| new.filter(|new| old.is_none_or(|old| *new < old));
+    let mut wrong = Vec::new();
+    // A Pod has a limit if each of its containers has one.
+    let sum = |of: fn(&Held<'_>) -> Option<u64>| containers.iter().map(of).sum::<Option<u64>>();
+    let used: u64 = containers.iter().map(|container| container.used).sum();
+    if let Some(limit) = is_less(sum(|c| c.new), sum(|c| c.old)).filter(|limit| *limit < used) {
+        wrong.push(format!(
+            "attempting to set pod memory limit ({limit}) below current usage ({used})"
+        ));
+    }
+    for Held { name, old, new, used, in_place } in containers {
+        if let Some(limit) = is_less(*new, *old).filter(|limit| *in_place && limit < used) {
+            wrong.push(format!(
+                "attempting to set container {name:?} memory limit ({limit}) below current usage ({used})"
+            ));
+        }
+    }
+    let told = match wrong.as_slice() {
+        [] => return None,
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    Some(format!("cannot decrease memory limits: {told}"))
 }
 
 /// Whether the change of a container's resources asks for its restart.
@@ -47,46 +160,76 @@ impl Worker {
     pub(super) async fn resize(&mut self) {
         let pod = Arc::clone(&self.pod);
         let Some(spec) = &pod.spec else { return };
+        self.allocate(spec);
+        if self.resizing.applied == self.resizing.allocated {
+            self.resizing.error = None;
+            return;
+        }
+        self.resizing.error = too_small(&self.held(spec));
+        if let Some(error) = self.resizing.error.clone() {
+            self.tell_trouble(spec, "ResizeError", "error", &error);
+            return;
+        }
+        self.actuate(spec).await;
+        if self.resizing.applied == self.resizing.allocated {
+            self.tell_progress(spec, "ResizeCompleted", "completed");
+            info!(namespace = self.namespace(), name = self.name(), "pod resized");
+        }
+    }
+
+    /// Asks the node for what the Pod asks for.
+    fn allocate(&mut self, spec: &PodSpec) {
         let asked = asked(spec);
-        if asked == self.allocated {
-            self.resize_pending = None;
+        self.resizing.pending = None;
+        if asked == self.resizing.allocated {
             return;
         }
-        let granted = self.node.reservations.lock().resize(self.uid(), spec);
-        if let Err((reason, message)) = granted {
-            if self.resize_pending.is_none() {
-                let about = self.about();
-                self.node.recorder.warning(about, "ResizeDeferred", message.clone());
+        let wake = &self.inbox.wake;
+        let granted = self.node.reservations.lock().resize(self.uid(), spec, wake);
+        match granted {
+            Ok(()) => {
+                self.resizing.allocated = asked;
+                self.tell_progress(spec, "ResizeStarted", "started");
             }
-            self.resize_pending = Some((reason, message));
-            return;
+            Err(Refusal { reason, word, message }) => {
+                let event =
+                    if reason == "Deferred" { "ResizeDeferred" } else { "ResizeInfeasible" };
+                self.tell_trouble(spec, event, word, &message);
+                self.resizing.pending = Some((reason, message));
+            }
         }
-        self.resize_pending = None;
-        let old = std::mem::replace(&mut self.allocated, asked);
-        let running: Vec<_> =
-            self.containers.running().map(|(name, a)| (name.to_owned(), a.id.clone())).collect();
-        for (name, id) in running {
-            let Some(container) = container_of(spec, &name) else { continue };
-            let new = container.resources.clone().unwrap_or_default();
-            let was = old.get(&name).cloned().unwrap_or_default();
-            if new == was {
+    }
+
+    /// Hands out what was given.
+    async fn actuate(&mut self, spec: &PodSpec) {
+        for (name, new) in self.resizing.allocated.clone() {
+            let was = self.resizing.applied.get(&name).cloned().unwrap_or_default();
+            let Some(container) = container_of(spec, &name).filter(|_| new != was) else {
                 continue;
-            }
-            if needs_restart(container, &was, &new) {
-                let message = format!("Container {name} resize requires restart");
-                let about = self.about_container(&name);
-                self.node.recorder.normal(about, "Killing", message.clone());
-                self.restart(&Stop { name, id, message, grace: None });
-            } else {
+            };
+            if let Some(id) = self.running(&name) {
+                if needs_restart(container, &was, &new) {
+                    self.restart_resized(name, id);
+                    continue; // it has them when it is started again
+                }
                 self.apply(container, Id(id)).await;
             }
+            self.resizing.applied.insert(name, new);
         }
-        info!(namespace = self.namespace(), name = self.name(), "pod resized");
+    }
+
+    fn restart_resized(&mut self, name: String, id: String) {
+        if !self.stopping.insert(id.clone()) {
+            return;
+        }
+        let message = format!("Container {name} resize requires restart");
+        self.node.recorder.normal(self.about_container(&name), "Killing", message.clone());
+        self.restart(&Stop { name, id, message, grace: None });
     }
 
     async fn apply(&self, container: &Container, id: Id) {
         let annotations = self.pod.metadata.annotations.clone().unwrap_or_default();
-        let limits = match resources::of(container, &annotations) {
+        let limits = match resources::of(&self.as_allocated(container), &annotations) {
             Ok(limits) => limits,
             Err(error) => {
                 warn!(container = container.name, %error, "resources not applied");
@@ -99,9 +242,60 @@ impl Worker {
         }
     }
 
+    /// The id of a container that runs.
+    fn running(&self, name: &str) -> Option<String> {
+        let mut running = self.containers.running();
+        running.find(|(running, _)| *running == name).map(|(_, attempt)| attempt.id.clone())
+    }
+
+    /// What containers hold, and what they may have before and after.
+    fn held<'a>(&self, spec: &'a PodSpec) -> Vec<Held<'a>> {
+        let lasting = |container: &&Container| {
+            is_sidecar(container) || spec.containers.iter().any(|c| c.name == container.name)
+        };
+        let held = |container: &'a Container| {
+            let name = container.name.as_str();
+            let of = |all: &Allocated| all.get(name).cloned().unwrap_or_default();
+            let (old, new) = (of(&self.resizing.applied), of(&self.resizing.allocated));
+            let id = self.running(name).map(Id);
+            let stats = id.and_then(|id| self.node.runtime.container_stats(&id).ok());
+            Held {
+                name,
+                old: resources::memory_limit(&old),
+                new: resources::memory_limit(&new),
+                used: stats.map_or(0, |stats| stats.memory_working_set),
+                in_place: !needs_restart(container, &old, &new),
+            }
+        };
+        all(spec).filter(lasting).map(held).collect()
+    }
+
+    fn tell_progress(&mut self, spec: &PodSpec, reason: &'static str, word: &str) {
+        let generation = self.pod.metadata.generation;
+        let details = Details { generation, ..Details::of(spec, &self.resizing.allocated) };
+        let message = format!("Pod resize {word}: {}", details.text());
+        self.node.recorder.normal(self.about(), reason, message);
+        self.resizing.told.1.clear();
+    }
+
+    /// Tells trouble once for each wish.
+    fn tell_trouble(&mut self, spec: &PodSpec, reason: &'static str, word: &str, error: &str) {
+        let generation = self.pod.metadata.generation;
+        if self.resizing.told.0 != generation {
+            self.resizing.told = (generation, BTreeSet::new());
+        }
+        if !self.resizing.told.1.insert(reason) {
+            return;
+        }
+        let asked = asked(spec);
+        let details = Details { generation, error: Some(error), ..Details::of(spec, &asked) };
+        let message = format!("Pod resize {word}: {}", details.text());
+        self.node.recorder.warning(self.about(), reason, message);
+    }
+
     /// A container with the resources that it was given, whatever it asks for.
     pub(super) fn as_allocated(&self, container: &Container) -> Container {
-        let resources = self.allocated.get(&container.name).cloned();
+        let resources = self.resizing.allocated.get(&container.name).cloned();
         Container { resources: resources.or(container.resources.clone()), ..container.clone() }
     }
 }
@@ -128,5 +322,44 @@ mod tests {
         let old = resources("1", "1Gi");
         assert!(!needs_restart(&container, &old, &resources("2", "1Gi")));
         assert!(needs_restart(&container, &old, &resources("1", "2Gi")));
+    }
+
+    #[test]
+    fn limits_do_not_go_below_what_is_in_use() {
+        let held = |name, old, new, used, in_place| Held { name, old, new, used, in_place };
+        let refused = [held("web", Some(900), Some(100), 500, true)];
+        assert_eq!(
+            too_small(&refused).unwrap(),
+            "cannot decrease memory limits: [attempting to set pod memory limit (100) below current usage (500), attempting to set container \"web\" memory limit (100) below current usage (500)]"
+        );
+        let unlimited = held("log", None, None, 700, true);
+        let [web] = refused;
+        assert_eq!(
+            too_small(&[web, unlimited]).unwrap(),
+            "cannot decrease memory limits: attempting to set container \"web\" memory limit (100) below current usage (500)"
+        );
+        for fine in [
+            held("grows", Some(100), Some(200), 300, true),
+            held("enough", Some(900), Some(600), 500, true),
+            held("freed", Some(100), None, 300, true),
+        ] {
+            assert_eq!(too_small(&[fine]), None);
+        }
+        let restarts = held("restarts", Some(900), Some(100), 500, false);
+        assert_eq!(too_small(&[restarts, held("more", Some(100), None, 0, true)]), None);
+    }
+
+    #[test]
+    fn an_event_says_what_every_container_gets() {
+        let limits = json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}});
+        let spec = json!({"containers": [{"name": "web", "resources": limits}, {"name": "log"}]});
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        let asked = asked(&spec);
+        let details =
+            Details { generation: Some(2), error: Some("no"), ..Details::of(&spec, &asked) };
+        assert_eq!(
+            details.text(),
+            r#"{"containers":[{"name":"web","resources":{"limits":{"cpu":"1"},"requests":{"cpu":"1"}}},{"name":"log","resources":{}}],"generation":2,"error":"no"}"#
+        );
     }
 }

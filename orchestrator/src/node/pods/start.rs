@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Container;
-use shim::cri::{ContainerConfig, Id, ImageRef, LogRotation, RuntimeError};
+use shim::cri::{AuthConfig, ContainerConfig, Id, ImageRef, LogRotation, RuntimeError};
 use tracing::info;
 
 use super::checkpoint::{self, log_path};
 use super::termination;
 use super::worker::{RETRY, Worker, chain, container_of, kubernetes_duration};
+use crate::node::credentials::{self, Credentials};
 use crate::node::environment::{self, expand};
 use crate::node::images::{self, Decision, PullPolicy};
 use crate::node::references::Objects;
-use crate::node::{credentials, resources, volumes};
+use crate::node::{resources, volumes};
 
 /// What takes longer shows in the status while it lasts.
 const SLOW: Duration = Duration::from_millis(100);
@@ -120,9 +121,10 @@ impl Worker {
             Decision::Refuse => {
                 let message =
                     format!("Container image {name:?} is not present with pull policy of Never");
-                self.node.recorder.warning(about, "ErrImageNeverPull", message.clone());
                 let reason = "ErrImageNeverPull";
-                return Err(Failure { reason, message, told: false, retry: RETRY, hold: true });
+                self.node.recorder.warning(about, reason, message.clone());
+                self.tell_failed(container, reason);
+                return Err(Failure { reason, message, told: true, retry: RETRY, hold: true });
             }
             Decision::Pull => {}
         }
@@ -132,10 +134,36 @@ impl Worker {
             let message = format!("Back-off pulling image {name:?}");
             self.node.recorder.normal(about, "BackOff", message.clone());
             let reason = "ImagePullBackOff";
+            self.tell_failed(container, reason);
             let retry = Duration::try_from(wait.until.duration_since(now)).unwrap_or_default();
             return Err(Failure { reason, message, told: true, retry, hold: true });
         }
         self.pull(&name, container, objects).await
+    }
+
+    /// Tells that a container was not started, as the kubelet does after it told why.
+    fn tell_failed(&self, container: &Container, reason: &str) {
+        let about = self.about_container(&container.name);
+        self.node.recorder.warning(about, "Failed", format!("Error: {reason}"));
+    }
+
+    /// The credentials for an image; tells which Secrets do not help.
+    fn credentials(&self, image: &str, objects: &Objects) -> Vec<AuthConfig> {
+        let Credentials { found, missing, broken } = credentials::of(&self.pod, image, objects);
+        let reason = "FailedToRetrieveImagePullSecret";
+        let tell = |what: &str, which: &[String]| {
+            if !which.is_empty() {
+                let which = which.join(", ");
+                let message = format!(
+                    "Unable to {what} some image pull secrets ({which}); attempting to pull the image may not succeed."
+                );
+                self.node.recorder.warning(self.about(), reason, message);
+            }
+        };
+        tell("retrieve", &missing);
+        let broken: Vec<_> = broken.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        tell("read", &broken);
+        found
     }
 
     async fn pull(
@@ -145,15 +173,7 @@ impl Worker {
         objects: &Objects,
     ) -> Result<ImageRef, Failure> {
         let about = self.about_container(&container.name);
-        let (keys, missing) = credentials::of(&self.pod, name, objects);
-        if !missing.is_empty() {
-            let message = format!(
-                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                missing.join(", ")
-            );
-            let reason = "FailedToRetrieveImagePullSecret";
-            self.node.recorder.warning(self.about(), reason, message);
-        }
+        let keys = self.credentials(name, objects);
         self.node.recorder.normal(about.clone(), "Pulling", format!("Pulling image {name:?}"));
         let (node, begun) = (Arc::clone(&self.node), Instant::now());
         let image = name.to_owned();
@@ -177,8 +197,8 @@ impl Worker {
                 } else {
                     format!("Failed to pull image {name:?}: {message}")
                 };
-                self.node.recorder.warning(about.clone(), "Failed", text);
-                self.node.recorder.warning(about, "Failed", format!("Error: {reason}"));
+                self.node.recorder.warning(about, "Failed", text);
+                self.tell_failed(container, reason);
                 let now = self.now();
                 let hold = reason != "ErrImagePull";
                 if !hold {

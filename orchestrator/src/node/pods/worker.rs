@@ -24,12 +24,13 @@ use super::backoff::Backoffs;
 use super::checkpoint::{self, Checkpoint, log_folder, pods_folder};
 use super::inbox::Inbox;
 use super::plan::{self, End, Plan};
-use super::resize::{self, Allocated, Pending};
+use super::resize::Resizing;
 use super::sandbox::Sandbox;
 use super::{Attempt, Containers};
 use crate::node::Node;
 use crate::node::probes::{Probes, Report};
 use crate::node::references::{self, Kind};
+use crate::node::resources;
 use crate::node::status::{self, Waiting};
 use crate::node::volumes::{Tokens, Volumes};
 
@@ -37,6 +38,9 @@ use crate::node::volumes::{Tokens, Volumes};
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 /// How soon after the API was not reached.
 pub(super) const RETRY_API: Duration = Duration::from_secs(1);
+
+/// Annotations told of that have no effect: who errs does so a few times.
+const STRAYS: usize = 8;
 
 /// Where a worker is in its life.
 enum Stage {
@@ -74,13 +78,11 @@ pub(super) struct Worker {
     /// What ended the Pod as a whole: reason and message.
     pub(super) failure: Option<(&'static str, String)>,
     pub(super) tokens: Tokens,
-    /// What its containers were given.
-    pub(super) allocated: Allocated,
-    pub(super) resize_pending: Option<Pending>,
+    pub(super) resizing: Resizing,
     pub(super) names: BTreeSet<(Kind, String)>,
     pub(super) saved: Checkpoint,
     pub(super) ending: bool,
-    stopping: HashSet<String>,
+    pub(super) stopping: HashSet<String>,
     published: PodStatus,
     start_time: Timestamp,
 }
@@ -106,8 +108,7 @@ impl Worker {
                 &node.config.host_paths,
             ),
             tokens: Tokens::default(),
-            allocated: pod.spec.as_ref().map(resize::asked).unwrap_or_default(),
-            resize_pending: None,
+            resizing: pod.spec.as_ref().map(Resizing::of).unwrap_or_default(),
             names: references::of(&pod),
             node,
             inbox,
@@ -192,10 +193,28 @@ impl Worker {
             }
             return Stage::Ended { deleted: false };
         }
+        self.tell_strays();
         if !self.names.is_empty() {
             self.node.references.subscribe(self.namespace(), &self.names, &self.inbox.wake);
         }
         Stage::Active
+    }
+
+    /// Tells of annotations whose container is not there, as they would be without effect.
+    fn tell_strays(&self) {
+        let (Some(spec), Some(annotations)) = (&self.pod.spec, &self.pod.metadata.annotations)
+        else {
+            return;
+        };
+        let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let containers =
+            all.map(|container| container.name.as_str()).collect::<Vec<_>>().join(", ");
+        for name in resources::strays(spec, annotations).take(STRAYS) {
+            let message = format!(
+                "annotation {name} names no container of this Pod and has no effect; its containers are: {containers}"
+            );
+            self.node.recorder.warning(self.about(), "UnknownContainer", message);
+        }
     }
 
     fn admit(&self) -> Result<(), (&'static str, String)> {
@@ -236,7 +255,7 @@ impl Worker {
         let again = retry.map(|wait| now + wait);
         // One that cannot be had is not asked for at once again.
         let refresh = self.tokens.refresh_at().map(|at| at.max(now + RETRY));
-        let pending = self.resize_pending.as_ref().map(|_| now + RETRY);
+        let pending = self.resizing.waits().then(|| now + RETRY);
         let mut wake = plan.wake.into_iter().chain(again).chain(refresh).chain(pending).min();
         self.observe();
         self.keep_probes();
@@ -364,8 +383,7 @@ impl Worker {
             containers: &self.containers,
             verdicts: &self.probes.verdicts(),
             waiting: &self.waiting,
-            allocated: &self.allocated,
-            resize_pending: self.resize_pending.as_ref(),
+            resizing: &self.resizing,
             failure: self.failure.as_ref().map(|(reason, why)| (*reason, why.as_str())),
             ending: self.ending,
             start_time: self.start_time,

@@ -31,7 +31,7 @@ struct Usage {
     time: Timestamp,
     /// CPU time that the machine has used since it started to count.
     cpu: Duration,
-    /// Bytes of its memory that are in use.
+    /// Bytes that are in use of the memory that the node offers.
     memory: u64,
     pods: Vec<PodUsage>,
 }
@@ -60,10 +60,18 @@ impl Usage {
         let pods = pods(sandboxes, node.runtime.list_container_stats());
         // Where the system does not tell, what the Pods use is a floor.
         let cpu = platform::used_cpu().unwrap_or_else(|| pods.iter().map(PodUsage::cpu).sum());
-        let memory =
-            platform::used_memory().unwrap_or_else(|| pods.iter().map(PodUsage::memory).sum());
+        let of_pods = pods.iter().map(PodUsage::memory).sum();
+        let machine = platform::used_memory().zip(platform::total_memory());
+        let memory = memory(node.config.capacity.memory, of_pods, machine);
         Self { time, cpu, memory, pods }
     }
+}
+
+/// Bytes in use of `offered`: the `machine`'s where all its memory is offered, so that what
+/// runs beside the Pods counts; of a part of it, and where the system tells of no use and size,
+/// what the Pods hold.
+fn memory(offered: u64, of_pods: u64, machine: Option<(u64, u64)>) -> u64 {
+    machine.filter(|(_, total)| offered >= *total).map_or(of_pods, |(used, _)| used)
 }
 
 /// Containers with the Pods that they are in, ordered by namespace and name.

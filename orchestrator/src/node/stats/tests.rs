@@ -106,3 +106,10 @@ fn the_machine_is_the_container_with_the_id_of_the_root() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 }
+
+#[test]
+fn a_node_that_offers_a_part_of_the_machine_uses_what_its_pods_hold() {
+    assert_eq!(memory(1000, 10, Some((600, 1000))), 600);
+    assert_eq!(memory(100, 10, Some((600, 1000))), 10);
+    assert_eq!(memory(1000, 10, None), 10);
+}

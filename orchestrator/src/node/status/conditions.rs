@@ -2,10 +2,14 @@
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodCondition, PodSpec};
 
 use super::{View, time};
-use crate::node::pods::is_sidecar;
+use crate::node::pods::{Resizing, is_sidecar};
 
-/// The condition of a Pod that waits for other resources; it is there only meanwhile.
-pub(super) const RESIZE_PENDING: &str = "PodResizePending";
+/// The condition of a Pod that is not given other resources.
+const RESIZE_PENDING: &str = "PodResizePending";
+/// The condition of a Pod whose containers do not have yet what they were given.
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
+/// Conditions that are there only while they hold.
+pub(super) const PASSING: [&str; 2] = [RESIZE_PENDING, RESIZE_IN_PROGRESS];
 
 /// What a condition says, before it is compared with what it said.
 struct Finding {
@@ -43,16 +47,28 @@ pub(super) fn of(
         Finding::holds("PodScheduled"),
     ];
     findings.extend(evicted(view));
-    findings.extend(view.resize_pending.map(|(reason, message)| Finding {
-        reason: Some(reason),
-        message: Some(message.clone()),
-        ..Finding::holds(RESIZE_PENDING)
-    }));
+    findings.extend(resizing(view));
     let known = view.published.conditions.iter().flatten();
     let mut all: Vec<_> = findings.iter().map(|finding| condition(view, finding)).collect();
     let others = known.filter(|c| findings.iter().all(|f| f.type_ != c.type_));
-    all.extend(others.filter(|c| c.type_ != RESIZE_PENDING).cloned());
+    all.extend(others.filter(|c| !PASSING.contains(&c.type_.as_str())).cloned());
     all
+}
+
+/// What stands between a Pod and the resources it asks for.
+fn resizing(view: View<'_>) -> impl Iterator<Item = Finding> {
+    let Resizing { allocated, applied, pending, error, .. } = view.resizing;
+    let pending = pending.as_ref().map(|(reason, message)| Finding {
+        reason: Some(reason),
+        message: Some(message.clone()),
+        ..Finding::holds(RESIZE_PENDING)
+    });
+    let progress = (allocated != applied).then(|| Finding {
+        reason: error.as_ref().map(|_| "Error"),
+        message: error.clone(),
+        ..Finding::holds(RESIZE_IN_PROGRESS)
+    });
+    pending.into_iter().chain(progress)
 }
 
 /// That the node took the Pod's place back, for controllers that count failures.

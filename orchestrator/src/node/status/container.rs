@@ -1,7 +1,9 @@
 //! The status of one container.
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus,
+    ContainerStateWaiting, ContainerStatus, ResourceRequirements,
 };
 
 use super::{View, time};
@@ -29,7 +31,9 @@ pub(super) fn of(view: View<'_>, container: &Container, unstarted: &str) -> Cont
     let is_init = view.pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     let is_plain_init =
         is_init.clone().any(|init| init.name == container.name && init.restart_policy.is_none());
-    let given = view.allocated.get(&container.name).or(container.resources.as_ref());
+    let of = |all: &BTreeMap<String, ResourceRequirements>| {
+        all.get(&container.name).or(container.resources.as_ref()).cloned()
+    };
     ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -50,8 +54,8 @@ pub(super) fn of(view: View<'_>, container: &Container, unstarted: &str) -> Cont
             terminated: Some(terminated),
             ..ContainerState::default()
         }),
-        allocated_resources: given.and_then(|given| given.requests.clone()),
-        resources: given.cloned(),
+        allocated_resources: of(&view.resizing.allocated).and_then(|given| given.requests),
+        resources: of(&view.resizing.applied),
         ..ContainerStatus::default()
     }
 }

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::pods::{Allocated, Containers, Pending, RestartPolicy, is_initialized, is_sidecar};
+use super::pods::{Containers, Resizing, RestartPolicy, is_initialized, is_sidecar};
 use super::probes::Verdicts;
 
 pub(super) use patch::{apply, patch};
@@ -40,10 +40,8 @@ pub(super) struct View<'a> {
     pub verdicts: &'a Verdicts,
     /// Why containers wait.
     pub waiting: &'a Waiting,
-    /// What its containers were given.
-    pub allocated: &'a Allocated,
-    /// Why they are not given what they ask for.
-    pub resize_pending: Option<&'a Pending>,
+    /// What its containers were given and have.
+    pub resizing: &'a Resizing,
     /// What ended the Pod as a whole: reason and message.
     pub failure: Option<(&'a str, &'a str)>,
     /// Whether nothing is started any more.

@@ -3,7 +3,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::conditions::RESIZE_PENDING;
+use super::conditions::PASSING;
 
 /// Fields whose lists are merged by a key, so that a shorter one must say so.
 const MERGED: [&str; 2] = ["podIPs", "hostIPs"];
@@ -34,9 +34,9 @@ pub(in crate::node) fn patch(
     let has = |status: &PodStatus, type_: &str| {
         status.conditions.iter().flatten().any(|condition| condition.type_ == type_)
     };
-    if has(published, RESIZE_PENDING) && !has(wanted, RESIZE_PENDING) {
-        conditions.push(json!({"$patch": "delete", "type": RESIZE_PENDING}));
-    }
+    let gone =
+        PASSING.into_iter().filter(|passing| has(published, passing) && !has(wanted, passing));
+    conditions.extend(gone.map(|passing| json!({"$patch": "delete", "type": passing})));
     if !conditions.is_empty() {
         status.insert("conditions".to_owned(), json!(conditions));
     }
@@ -78,15 +78,9 @@ pub(in crate::node) fn apply(published: &mut PodStatus, seen: &PodStatus) {
 }
 
 fn is_own(type_: &str) -> bool {
-    matches!(
-        type_,
-        "PodReadyToStartContainers"
-            | "Initialized"
-            | "Ready"
-            | "ContainersReady"
-            | "PodScheduled"
-            | RESIZE_PENDING
-    )
+    let own =
+        ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+    own.contains(&type_) || PASSING.contains(&type_)
 }
 
 fn changed<'a>(published: &PodStatus, wanted: &'a PodStatus) -> Vec<&'a PodCondition> {

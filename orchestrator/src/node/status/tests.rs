@@ -57,6 +57,7 @@ struct Case {
     containers: Containers,
     verdicts: Verdicts,
     waiting: Waiting,
+    resizing: Resizing,
     ending: bool,
     now: i64,
 }
@@ -79,6 +80,7 @@ impl Case {
             containers: containers(seen),
             verdicts: Verdicts::default(),
             waiting: Waiting::new(),
+            resizing: Resizing::default(),
             ending: false,
             now: 30,
         }
@@ -93,8 +95,7 @@ impl Case {
             containers: &self.containers,
             verdicts: &self.verdicts,
             waiting: &self.waiting,
-            allocated: &Allocated::new(),
-            resize_pending: None,
+            resizing: &self.resizing,
             failure: None,
             ending: self.ending,
             start_time: at(5),
@@ -302,4 +303,30 @@ fn what_others_said_of_a_silent_node_s_pod_is_set_right() {
     apply(&mut case.published, &ready("2100-01-01T00:00:00Z"));
     let patch = patch(&case.pod, &case.published, &wanted).unwrap();
     assert_eq!(patch["status"]["conditions"][0]["type"], "Ready");
+}
+
+#[test]
+fn a_pod_says_what_it_was_given_what_it_has_and_why_they_differ() {
+    let resources = |memory: &str| json!({"requests": {"memory": memory}});
+    let spec = json!({"containers": [{"name": "a", "resources": resources("1Gi")}]});
+    let mut case = Case::new(spec, &[("a", 0, Running)]);
+    let typed = |memory: &str| serde_json::from_value(resources(memory)).unwrap();
+    case.resizing.allocated.insert("a".to_owned(), typed("1Gi"));
+    case.resizing.applied.insert("a".to_owned(), typed("2Gi"));
+    case.resizing.error = Some("cannot decrease memory limits: x".to_owned());
+
+    let status = case.status();
+
+    let container = &status["containerStatuses"][0];
+    assert_eq!(container["allocatedResources"]["memory"], "1Gi");
+    assert_eq!(container["resources"]["requests"]["memory"], "2Gi");
+    let progress = condition(&status, "PodResizeInProgress");
+    assert_eq!((&progress["status"], &progress["reason"]), (&json!("True"), &json!("Error")));
+    assert_eq!(progress["message"], "cannot decrease memory limits: x");
+
+    case.published = case.typed();
+    case.resizing.applied = case.resizing.allocated.clone();
+    let patch = patch(&case.pod, &case.published, &case.typed()).unwrap();
+    let gone = json!({"$patch": "delete", "type": "PodResizeInProgress"});
+    assert!(patch["status"]["conditions"].as_array().unwrap().contains(&gone), "{patch}");
 }
