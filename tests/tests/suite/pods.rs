@@ -175,7 +175,8 @@ async fn what_a_container_lacks_is_named_and_waited_for() {
     };
     told("env", "CreateContainerConfigError", "configmap \"settings\" not found").await;
     told("secret", "CreateContainerConfigError", "secret \"hidden\" not found").await;
-    told("none", "ImagePullBackOff", "Back-off pulling image \"toolbox:none\"").await;
+    let words = "Back-off pulling image \"toolbox:none\": ErrImagePull: ";
+    told("none", "ImagePullBackOff", words).await;
     told("broken", "InvalidImageName", "couldn't parse image name").await;
     told("never", "ErrImageNeverPull", "is not present with pull policy of Never").await;
     for (name, reason) in

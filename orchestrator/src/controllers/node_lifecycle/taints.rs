@@ -116,6 +116,23 @@ mod tests {
     }
 
     #[test]
+    fn each_pressure_keeps_new_pods_away() {
+        for (type_, key) in [
+            ("MemoryPressure", "memory-pressure"),
+            ("DiskPressure", "disk-pressure"),
+            ("PIDPressure", "pid-pressure"),
+        ] {
+            let mut under = node("True", json!([]), false);
+            let condition = &mut under.status.as_mut().unwrap().conditions.as_mut().unwrap()[0];
+            condition.type_ = type_.to_owned();
+            assert_eq!(
+                keys(&under, Eviction::NotYet).unwrap(),
+                [format!("node.kubernetes.io/{key}:NoSchedule")]
+            );
+        }
+    }
+
+    #[test]
     fn an_eviction_goes_on_until_the_node_is_ready_or_none_is() {
         let taints = json!([
             {"key": UNREACHABLE, "effect": "NoSchedule"}, {"key": UNREACHABLE, "effect": "NoExecute"},

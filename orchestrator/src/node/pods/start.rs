@@ -128,17 +128,24 @@ impl Worker {
             }
             Decision::Pull => {}
         }
-        let now = self.now();
-        let failed = self.pull_failed.get(&name);
-        if let Some(wait) = failed.and_then(|failed| self.pulls.waiting(&name, *failed, now)) {
-            let message = format!("Back-off pulling image {name:?}");
-            self.node.recorder.normal(about, "BackOff", message.clone());
-            let reason = "ImagePullBackOff";
-            self.tell_failed(container, reason);
-            let retry = Duration::try_from(wait.until.duration_since(now)).unwrap_or_default();
-            return Err(Failure { reason, message, told: true, retry, hold: true });
+        match self.backing_off(&name, container) {
+            Some(failure) => Err(failure),
+            None => self.pull(&name, container, objects).await,
         }
-        self.pull(&name, container, objects).await
+    }
+
+    /// Why an image whose pull failed is not asked for again yet.
+    fn backing_off(&self, name: &str, container: &Container) -> Option<Failure> {
+        let now = self.now();
+        let (failed, why) = self.pull_failed.get(name)?;
+        let wait = self.pulls.waiting(name, *failed, now)?;
+        let told = format!("Back-off pulling image {name:?}");
+        let message = format!("{told}: ErrImagePull: {why}");
+        self.node.recorder.normal(self.about_container(&container.name), "BackOff", told);
+        let reason = "ImagePullBackOff";
+        self.tell_failed(container, reason);
+        let retry = Duration::try_from(wait.until.duration_since(now)).unwrap_or_default();
+        Some(Failure { reason, message, told: true, retry, hold: true })
     }
 
     /// Tells that a container was not started, as the kubelet does after it told why.
@@ -203,7 +210,7 @@ impl Worker {
                 let hold = reason != "ErrImagePull";
                 if !hold {
                     self.pulls.next(name, now, now);
-                    self.pull_failed.insert(name.to_owned(), now);
+                    self.pull_failed.insert(name.to_owned(), (now, message.clone()));
                 }
                 let retry = if hold { 6 * RETRY } else { SHOWN };
                 Err(Failure { reason, message, told: true, retry, hold })

@@ -67,8 +67,8 @@ pub(super) struct Worker {
     pub(super) sandbox: Option<Sandbox>,
     pub(super) backoffs: Backoffs,
     pub(super) pulls: Backoffs,
-    /// When a pull of an image failed.
-    pub(super) pull_failed: BTreeMap<String, Timestamp>,
+    /// When and why a pull of an image failed.
+    pub(super) pull_failed: BTreeMap<String, (Timestamp, String)>,
     /// When containers that could not be started are tried again.
     pub(super) held: BTreeMap<String, Timestamp>,
     pub(super) waiting: Waiting,

@@ -138,7 +138,7 @@ pub(super) fn resources(text: &mut Text, usage: &Usage) {
         usage.cpu.as_secs_f64(),
         millis,
     );
-    let help = "Bytes of the machine's memory in use.";
+    let help = "Bytes in use of the memory that the node offers.";
     text.family("node_memory_working_set_bytes", Kind::Gauge, help).sample_at(
         &[],
         usage.memory,
