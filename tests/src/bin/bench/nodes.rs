@@ -121,12 +121,13 @@ async fn measure(
         &format!("memory with {REPLICAS} Pods (PSS), MiB"),
         format!("{:.0}", process::pss_mib(own)?),
     );
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), process::cpu(own)?);
     deployments.delete("web", &DeleteParams::background()).await?;
     wait("gone Pods", &pods, <[Arc<Pod>]>::is_empty).await?;
+    let (time, cpu) = (start.elapsed().as_secs_f64(), (process::cpu(own)? - cpu).as_secs_f64());
     figure(
-        &format!("{REPLICAS} replicas to all gone, s"),
-        format!("{:.1}", start.elapsed().as_secs_f64()),
+        &format!("{REPLICAS} replicas to all gone, s (CPU ms a Pod)"),
+        format!("{time:.1} ({:.2})", cpu * 1e3 / REPLICAS as f64),
     );
     Ok(())
 }

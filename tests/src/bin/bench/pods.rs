@@ -14,16 +14,19 @@ use crate::{cluster, figure, process, quantile};
 
 /// Pods started one after another.
 const SINGLE: usize = 30;
-/// Replicas of the Deployment.
-const REPLICAS: usize = 500;
+/// Replicas of the Deployment, first some, then many.
+const REPLICAS: [usize; 2] = [500, 2_000];
 /// As long as all of them may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub async fn run() -> Result<()> {
     let cluster = cluster(&[&file("examples/hello/hello.wasm").display().to_string()]).await?;
     let client = cluster.client().await?;
     one_pod(&client).await?;
-    replicas(&cluster, &client).await
+    for count in REPLICAS {
+        replicas(&cluster, &client, count).await?;
+    }
+    Ok(())
 }
 
 async fn one_pod(client: &Client) -> Result<()> {
@@ -55,36 +58,37 @@ async fn one_pod(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn replicas(cluster: &Cluster, client: &Client) -> Result<()> {
+async fn replicas(cluster: &Cluster, client: &Client, count: usize) -> Result<()> {
     let api: Api<Deployment> = Api::default_namespaced(client.clone());
     let cpu = process::cpu(cluster.process_id())?;
     let start = Instant::now();
-    scale(&api, REPLICAS).await?;
-    let up = wait(&api, REPLICAS).await? - start;
+    scale(&api, count).await?;
+    let up = wait(&api, count).await? - start;
     let cpu = (process::cpu(cluster.process_id())? - cpu).as_secs_f64();
     figure(
-        &format!("{REPLICAS} replicas to all Ready, s (Pods/s, CPU ms a Pod)"),
+        &format!("{count} replicas to all Ready, s (Pods/s, CPU ms a Pod)"),
         format!(
             "{:.2} ({:.0}, {:.2})",
             up.as_secs_f64(),
-            REPLICAS as f64 / up.as_secs_f64(),
-            cpu * 1e3 / REPLICAS as f64
+            count as f64 / up.as_secs_f64(),
+            cpu * 1e3 / count as f64
         ),
     );
     figure(
-        &format!("memory with {REPLICAS} Pods (PSS), MiB"),
+        &format!("memory with {count} Pods (PSS), MiB"),
         format!("{:.1}", process::pss_mib(cluster.process_id())?),
     );
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), process::cpu(cluster.process_id())?);
     scale(&api, 0).await?;
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
     while !pods.list(&ListParams::default().labels("app=hello").limit(1)).await?.items.is_empty() {
         anyhow::ensure!(start.elapsed() < PATIENCE, "Pods stay");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let cpu = (process::cpu(cluster.process_id())? - cpu).as_secs_f64();
     figure(
-        &format!("{REPLICAS} replicas to all gone, s"),
-        format!("{:.2}", start.elapsed().as_secs_f64()),
+        &format!("{count} replicas to all gone, s (CPU ms a Pod)"),
+        format!("{:.2} ({:.2})", start.elapsed().as_secs_f64(), cpu * 1e3 / count as f64),
     );
     Ok(())
 }
