@@ -9,7 +9,7 @@ use super::output::{Format, LIST_FORMS, one_of};
 use super::output::table::Grid;
 use super::session::{Cluster, Query, Session};
 use super::targets::text;
-use super::{UsageError, completion, progress, say};
+use super::{UsageError, completion, lacking, progress, say};
 use crate::api::age;
 
 /// Flags of `podium events`.
@@ -41,7 +41,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
             let Some((kind, name)) = about.split_once('/') else {
                 return Err(UsageError(format!("--for {about:?}: say TYPE/NAME")).into());
             };
-            let kind = &session.catalog().await?.find(kind)?.kind;
+            let kind = &lacking::find(session.catalog().await?, kind)?.kind;
             format!("involvedObject.kind={kind},involvedObject.name={name}")
         }
         None => String::new(),

@@ -24,6 +24,7 @@ mod events;
 mod generate;
 mod get;
 pub mod kubeconfig;
+mod lacking;
 mod listeners;
 mod logs;
 mod manifests;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::UsageError;
+use super::{UsageError, lacking};
 use super::data_dir::DataDir;
 use crate::client::discovery::nearest;
 use crate::client::{Catalog, Served};
@@ -216,8 +216,12 @@ impl Session {
         let same_kind = catalog.iter().find(|served| served.kind == kind);
         let hint = match same_kind {
             Some(served) => format!("; that kind is in {:?}", served.api_version()),
-            None => nearest(kind, catalog.iter().map(|served| served.kind.clone()))
-                .map_or_else(String::new, |near| format!("; did you mean {near:?}?")),
+            None => {
+                let near = || nearest(kind, catalog.iter().map(|served| served.kind.clone()));
+                lacking::of_kind(kind)
+                    .or_else(|| near().map(|near| format!("did you mean {near:?}?")))
+                    .map_or_else(String::new, |hint| format!("; {hint}"))
+            }
         };
         anyhow::bail!("no matches for kind {kind:?} in version {api_version:?}{hint}")
     }

@@ -1,19 +1,23 @@
 //! `podium describe`: an object for people, with what happened to it.
 //!
-//! Pods, Deployments, Services and Nodes are told in the order in which one asks;
-//! everything else, custom resources included, field by field.
+//! The kinds of every day are told in the order in which one asks; everything else, custom
+//! resources included, field by field.
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::output::table::Grid;
+use super::output::table::{Grid, pairs};
 use super::output::{Tone, paint, tone};
 use super::session::{Cluster, Session};
 use super::targets::{self, Selection, text};
 use super::{completion, events, progress, say};
 use crate::client::Served;
 
+mod autoscaler;
+mod data;
 mod deployment;
 mod generic;
+mod ingress;
+mod job;
 mod node;
 mod pod;
 mod service;
@@ -84,6 +88,13 @@ async fn describe(
     head(object, sheet);
     match (served.group.as_str(), served.kind.as_str()) {
         ("", "Pod") => pod::describe(object, sheet),
+        ("", "ConfigMap") => data::describe_config(object, sheet),
+        ("", "Secret") => data::describe_secret(object, sheet),
+        ("batch", "Job") => job::describe_job(object, sheet),
+        ("batch", "CronJob") => job::describe_cron_job(object, sheet),
+        ("policy", "PodDisruptionBudget") => autoscaler::describe_budget(object, sheet),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::describe(object, sheet),
+        ("networking.k8s.io", "Ingress") => ingress::describe(session, object, sheet).await?,
         ("apps", "Deployment") => deployment::describe(session, object, sheet).await?,
         ("", "Service") => service::describe(session, object, sheet).await?,
         ("", "Node") => node::describe(session, object, sheet).await?,
@@ -164,5 +175,5 @@ fn painted(word: &str) -> String {
 
 /// `name=value` of each entry of a resource list: `cpu=500m, memory=16Mi`.
 fn quantities(list: &Value) -> String {
-    super::output::table::pairs(list, ", ")
+    pairs(list, ", ")
 }
