@@ -157,7 +157,10 @@ impl Cluster {
         let sockets = Sockets::open(&config).await?;
         let addresses = sockets.addresses()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let names = SubjectNames { dns: vec![node_name()], addresses: vec![config.api_addr.ip()] };
+        let names = SubjectNames {
+            dns: vec![node_name()],
+            addresses: vec![config.api_addr.ip(), config.node_api_addr.ip()],
+        };
         let pki = Arc::new(Pki::open(&data_dir.pki(), &names, clock.now())?);
 
         let store = store::redb::open(&data_dir.store(), clock.clone())?;
@@ -390,7 +393,7 @@ fn issuer(pki: Arc<Pki>, clock: Arc<dyn Clock>, gateway: IpAddr) -> proxy::Issue
 }
 
 /// How a client on this machine reaches an address that was listened on.
-fn url(listening: SocketAddr) -> String {
+pub(super) fn url(listening: SocketAddr) -> String {
     let (ip, port) = reachable(listening);
     format!("https://{}", SocketAddr::new(ip, port))
 }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
-use super::output::{Format, LIST_FORMS, one_of};
 use super::output::table::Grid;
+use super::output::{Format, LIST_FORMS, one_of};
 use super::session::{Cluster, Query, Session};
 use super::targets::text;
 use super::{UsageError, completion, lacking, progress, say};

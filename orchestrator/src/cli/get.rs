@@ -4,8 +4,8 @@ use futures::TryStreamExt as _;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
-use super::output::{ALL_FORMS, Format, one_of};
 use super::output::table::{self, Grid, Look, Table};
+use super::output::{ALL_FORMS, Format, one_of};
 use super::session::{Cluster, Query, Session};
 use super::targets::{self, Selection, Target, text};
 use super::{UsageError, completion, progress, say};

@@ -206,7 +206,8 @@ mod tests {
     fn another_cluster_of_the_same_name_stays_unless_it_is_to_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
-        let read = || -> Value { serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap() };
+        let read =
+            || -> Value { serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap() };
         merge(&of("https://a:1", "theirs"), &file, false, false).unwrap();
 
         let error = merge(&ours(), &file, false, false).unwrap_err().to_string();

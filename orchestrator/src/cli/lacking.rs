@@ -91,14 +91,11 @@ pub(super) fn of_kind(kind: &str) -> Option<String> {
 
 /// The resource of a name, or what to use in its place.
 pub(super) fn find<'c>(catalog: &'c Catalog, word: &str) -> anyhow::Result<&'c Served> {
-    catalog.find(word).map_err(|unknown| {
-        match of_word(&unknown) {
-            Some(lacking) => anyhow::anyhow!(
-                "the server doesn't have a resource type {:?}; {lacking}",
-                unknown.word
-            ),
-            None => unknown.into(),
+    catalog.find(word).map_err(|unknown| match of_word(&unknown) {
+        Some(lacking) => {
+            anyhow::anyhow!("the server doesn't have a resource type {:?}; {lacking}", unknown.word)
         }
+        None => unknown.into(),
     })
 }
 
@@ -119,7 +116,10 @@ mod tests {
         let error = |word: &str| find(&catalog, word).unwrap_err().to_string();
         for word in ["pvc", "PersistentVolumeClaim", "persistentvolumeclaims.v1"] {
             let error = error(word);
-            assert!(error.contains("Podium has no PersistentVolumeClaim: use an emptyDir"), "{error}");
+            assert!(
+                error.contains("Podium has no PersistentVolumeClaim: use an emptyDir"),
+                "{error}"
+            );
             assert!(!error.contains("did you mean"), "{error}");
         }
         assert!(error("podz").contains("did you mean \"pods\""));

@@ -141,7 +141,9 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     }
 }
 
-fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> clap::error::Result<Podium> {
+fn parse(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> clap::error::Result<Podium> {
     let command = without_empty_variables(Podium::command(), &|name| std::env::var_os(name));
     Podium::from_arg_matches(&command.try_get_matches_from(words)?)
 }
@@ -266,7 +268,11 @@ mod tests {
     fn a_variable_that_is_empty_names_no_directory() {
         let read = |value: &'static str| {
             let command = without_empty_variables(Podium::command(), &|_| Some(value.into()));
-            command.find_subcommand("get").unwrap().get_arguments().any(|arg| arg.get_env().is_some())
+            command
+                .find_subcommand("get")
+                .unwrap()
+                .get_arguments()
+                .any(|arg| arg.get_env().is_some())
         };
         assert!(read("/data"));
         assert!(!read(""));

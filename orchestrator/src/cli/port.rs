@@ -3,8 +3,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::data_dir::{DataDir, Holder, Running, holder};
-use super::output::{Format, OBJECT_FORMS, one_of};
 use super::output::table::Grid;
+use super::output::{Format, OBJECT_FORMS, one_of};
 use super::session::{Cluster, Session};
 use super::targets::{self, Selection, Target, text};
 use super::{completion, say};

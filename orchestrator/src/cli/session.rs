@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{UsageError, lacking};
 use super::data_dir::DataDir;
+use super::{UsageError, lacking};
 use crate::client::discovery::nearest;
 use crate::client::{Catalog, Served};
 

@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use http::Method;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::cluster::url;
 use super::data_dir::{DataDir, Holder, Running, holder};
 use super::session::{Body, Cluster};
 use super::{duration, listeners, say};
@@ -56,7 +57,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
 async fn ask(data_dir: &Path) -> Result<()> {
     let Some(running) = Running::read(data_dir)? else { bail!("it has not said where it listens") };
     let cluster = Cluster { data_dir: Some(data_dir.to_path_buf()), ..Cluster::default() };
-    let session = cluster.open_at(&format!("https://{}", running.node_api)).await?;
+    let address = running.node_api.parse().context("read addresses.json")?;
+    let session = cluster.open_at(&url(address)).await?;
     let _: Value = session.send(Method::POST, listeners::STOP, Body::Nothing).await?;
     Ok(())
 }

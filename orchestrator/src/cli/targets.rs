@@ -2,8 +2,8 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{UsageError, lacking};
 use super::session::{Query, RequestError, Session};
+use super::{UsageError, lacking};
 use crate::client::discovery::nearest;
 use crate::client::{Catalog, Served};
 

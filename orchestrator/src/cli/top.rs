@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::output::{DOCUMENT_FORMS, Format, one_of};
 use super::output::table::Grid;
+use super::output::{DOCUMENT_FORMS, Format, one_of};
 use super::session::{Cluster, RequestError, Session};
 use super::targets::{Selection, text};
 use super::{completion, progress, say};

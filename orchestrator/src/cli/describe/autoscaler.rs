@@ -19,11 +19,7 @@ pub(super) fn describe(object: &Value, sheet: &mut Sheet) {
         let (what, amount) = describe_metric(metric, &status["currentMetrics"][i]);
         sheet.line(1, &what, &amount);
     }
-    sheet.line(
-        0,
-        "Min Replicas",
-        &spec["minReplicas"].as_i64().unwrap_or(DEFAULT_MIN).to_string(),
-    );
+    sheet.line(0, "Min Replicas", &spec["minReplicas"].as_i64().unwrap_or(DEFAULT_MIN).to_string());
     sheet.some(0, "Max Replicas", &spec["maxReplicas"]);
     for (field, key) in [("scaleUp", "Scale Up"), ("scaleDown", "Scale Down")] {
         if spec["behavior"][field].is_object() {
@@ -119,7 +115,8 @@ mod tests {
     fn metrics_are_told_beside_their_targets() {
         let metric = |target: Value| json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
         let share = metric(json!({"type": "Utilization", "averageUtilization": 50}));
-        let seen = json!({"resource": {"current": {"averageUtilization": 10, "averageValue": "20m"}}});
+        let seen =
+            json!({"resource": {"current": {"averageUtilization": 10, "averageValue": "20m"}}});
         let told = |metric: &Value, seen: &Value| describe_metric(metric, seen).1;
         assert_eq!(told(&share, &seen), "10% (20m) / 50%");
         assert_eq!(told(&share, &Value::Null), "<unknown> / 50%");

@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn keys_of_a_config_map_stay_as_they_are() {
         let mut sheet = Sheet::default();
-        let map = json!({"data": {"color": "blue", "app.conf": "a\nb"}, "binaryData": {"b": "AAAA"}});
+        let map =
+            json!({"data": {"color": "blue", "app.conf": "a\nb"}, "binaryData": {"b": "AAAA"}});
         describe_config(&map, &mut sheet);
         assert_eq!(
             sheet.render(),
