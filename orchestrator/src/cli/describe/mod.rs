@@ -28,6 +28,9 @@ use sheet::Sheet;
 /// Events that are shown, the newest: a Pod in trouble has many that say the same.
 const MAX_EVENTS: usize = 25;
 
+/// kubectl's copy of the manifest: it says what the object says, and of a Secret what it keeps.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Flags of `podium describe`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -111,7 +114,11 @@ fn head(object: &Value, sheet: &mut Sheet) {
         sheet.line(0, "Namespace", text(&metadata["namespace"]));
     }
     sheet.map(0, "Labels", &metadata["labels"]);
-    sheet.map(0, "Annotations", &metadata["annotations"]);
+    let mut annotations = metadata["annotations"].clone();
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.remove(LAST_APPLIED);
+    }
+    sheet.map(0, "Annotations", &annotations);
     let created = text(&metadata["creationTimestamp"]);
     if !created.is_empty() {
         sheet.line(0, "Created", &format!("{created} ({} ago)", sheet::age_of(created)));
@@ -176,4 +183,18 @@ fn painted(word: &str) -> String {
 /// `name=value` of each entry of a resource list: `cpu=500m, memory=16Mi`.
 fn quantities(list: &Value) -> String {
     pairs(list, ", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_of_a_manifest_is_not_shown() {
+        let mut sheet = Sheet::default();
+        let annotations = json!({LAST_APPLIED: "{\"stringData\":{\"a\":\"secret\"}}", "b": "c"});
+        head(&json!({"metadata": {"name": "s", "annotations": annotations}}), &mut sheet);
+        let text = sheet.render();
+        assert!(text.contains("b=c") && !text.contains("secret"), "{text}");
+    }
 }
