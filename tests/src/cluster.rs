@@ -83,6 +83,11 @@ impl Cluster {
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         let id = self.child.id().to_string();
         Tool::at("kill").run(&["-INT", &id]).await;
+        self.ended().await
+    }
+
+    /// Waits until it ends by itself, as when somebody else stops it.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait()? {

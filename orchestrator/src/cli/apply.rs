@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::manifests::{Document, Files};
-use super::output::Format;
+use super::output::{Format, OBJECT_FORMS, one_of};
 use super::session::{Body, Cluster, Query, Session};
 use super::targets::text;
 use super::{UsageError, say};
@@ -20,8 +20,8 @@ pub(super) struct Args {
     /// Ask the server what would happen and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Print the objects: json, yaml, name, jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    /// Print the objects: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
     output: Option<Format>,
     #[command(flatten)]
     cluster: Cluster,
@@ -65,19 +65,20 @@ pub(super) async fn run(args: Args) -> Result<()> {
     }
     let documents = args.files.read()?;
     let session = args.cluster.open().await?;
-    let format = args.output.unwrap_or_default();
+    let note = if args.dry_run { " (server dry run)" } else { "" };
+    let mut objects = Vec::new();
     for document in &documents {
         let applied = apply(&session, document, args.dry_run).await?;
-        say(&match &format {
-            Format::Table | Format::Wide => {
-                let note = if args.dry_run { " (server dry run)" } else { "" };
-                format!("{} {}{note}\n", applied.name, applied.outcome.word())
-            }
-            Format::Name => format!("{}\n", applied.name),
-            format => format.document(&applied.object)?,
-        })?;
+        match &args.output {
+            None => say(&format!("{} {}{note}\n", applied.name, applied.outcome.word()))?,
+            Some(Format::Name) => say(&format!("{}\n", applied.name))?,
+            Some(_) => objects.push(applied.object),
+        }
     }
-    Ok(())
+    match &args.output {
+        Some(format) if !objects.is_empty() => say(&format.objects(&objects)?),
+        _ => Ok(()),
+    }
 }
 
 /// Applies one object.

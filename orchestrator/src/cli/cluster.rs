@@ -82,6 +82,7 @@ pub struct Cluster {
     informers: Informers,
     runtime: Arc<shim::runtime::Shim>,
     switch: Switch,
+    asked_to_stop: CancellationToken,
     /// In the order in which they are stopped.
     layers: Vec<Layer>,
 }
@@ -124,21 +125,18 @@ struct Sockets {
 
 impl Sockets {
     async fn open(config: &Config) -> Result<Self> {
-        let proxy = Proxy::bind(proxy::Config {
-            gateway_addr: config.gateway_addr,
-            gateway_tls_addr: config.gateway_tls_addr,
+        let api = bind("the API server", "--api-addr", config.api_addr).await?;
+        let registry = bind("the registry", "--registry-addr", config.registry_addr).await?;
+        let plain = bind("the gateway", "--gateway-addr", config.gateway_addr).await?;
+        let tls = bind("the gateway", "--gateway-tls-addr", config.gateway_tls_addr).await?;
+        let node_api = bind("the node's API", "--node-api-addr", config.node_api_addr).await?;
+        let proxy = proxy::Config {
             node_port_ip: config.gateway_addr.ip(),
             advertised_ip: Ipv4Addr::LOCALHOST.into(),
             cluster_domain: CLUSTER_DOMAIN.into(),
-        });
-        Ok(Self {
-            api: bind("the API server", "--api-addr", config.api_addr).await?,
-            registry: bind("the registry", "--registry-addr", config.registry_addr).await?,
-            node_api: bind("the node's API", "--node-api-addr", config.node_api_addr).await?,
-            proxy: proxy.await.context(
-                "the gateway cannot start; stop what uses its address or choose another with --gateway-addr or --gateway-tls-addr",
-            )?,
-        })
+        };
+        let proxy = Proxy::new(proxy, plain, tls).context("open the gateway")?;
+        Ok(Self { api, registry, node_api, proxy })
     }
 
     fn addresses(&self) -> Result<Addresses> {
@@ -159,7 +157,10 @@ impl Cluster {
         let sockets = Sockets::open(&config).await?;
         let addresses = sockets.addresses()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let names = SubjectNames { dns: vec![node_name()], addresses: vec![config.api_addr.ip()] };
+        let names = SubjectNames {
+            dns: vec![node_name()],
+            addresses: vec![config.api_addr.ip(), config.node_api_addr.ip()],
+        };
         let pki = Arc::new(Pki::open(&data_dir.pki(), &names, clock.now())?);
 
         let store = store::redb::open(&data_dir.store(), clock.clone())?;
@@ -259,6 +260,8 @@ impl Cluster {
         let mut servers = Layer::new();
         let tls = Arc::new(pki.server_config()?);
         let stop = servers.stop.clone();
+        let asked_to_stop = CancellationToken::new();
+        let node_api = listeners::with_stop(node_api, asked_to_stop.clone());
         let node_api = listeners::node_api(sockets.node_api, tls.clone(), node_api, stop.clone());
         servers.spawn("node API", node_api);
         let repositories = Repositories::open(data_dir.registry()).context("open the registry")?;
@@ -271,7 +274,17 @@ impl Cluster {
 
         let client = as_user(admin());
         let layers = vec![control, traffic, node, servers];
-        let cluster = Self { data_dir, addresses, pki, client, informers, runtime, switch, layers };
+        let cluster = Self {
+            data_dir,
+            addresses,
+            pki,
+            client,
+            informers,
+            runtime,
+            switch,
+            asked_to_stop,
+            layers,
+        };
         cluster.write_files()?;
         Ok(cluster)
     }
@@ -294,6 +307,11 @@ impl Cluster {
     /// The cluster's certificates and keys.
     pub fn pki(&self) -> &Pki {
         &self.pki
+    }
+
+    /// Is cancelled when `podium stop` asks for it.
+    pub fn asked_to_stop(&self) -> CancellationToken {
+        self.asked_to_stop.clone()
     }
 
     /// Waits until a part ends that should not; says which.
@@ -375,7 +393,7 @@ fn issuer(pki: Arc<Pki>, clock: Arc<dyn Clock>, gateway: IpAddr) -> proxy::Issue
 }
 
 /// How a client on this machine reaches an address that was listened on.
-fn url(listening: SocketAddr) -> String {
+pub(super) fn url(listening: SocketAddr) -> String {
     let (ip, port) = reachable(listening);
     format!("https://{}", SocketAddr::new(ip, port))
 }

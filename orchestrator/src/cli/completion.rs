@@ -160,7 +160,8 @@ impl Line {
             *slot = value.or_else(|| words.next().map(|word| (*word).clone()));
         }
         if line.cluster.data_dir.is_none() {
-            line.cluster.data_dir = std::env::var_os("PODIUM_DATA_DIR").map(Into::into);
+            let named = std::env::var_os("PODIUM_DATA_DIR").filter(|path| !path.is_empty());
+            line.cluster.data_dir = named.map(Into::into);
         }
         // `get TYPE`, `rollout status TYPE`, `set image TYPE`
         let verbs = if matches!(plain.first().map(String::as_str), Some("rollout" | "set")) {

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
-use super::output::Format;
 use super::output::table::Grid;
+use super::output::{Format, LIST_FORMS, one_of};
 use super::session::{Cluster, Query, Session};
 use super::targets::text;
-use super::{UsageError, completion, progress, say};
+use super::{UsageError, completion, lacking, progress, say};
 use crate::api::age;
 
 /// Flags of `podium events`.
@@ -27,8 +27,8 @@ pub(super) struct Args {
     /// In all namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// json, yaml, jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    /// json, yaml, name, jsonpath=TEMPLATE or custom-columns=NAME:PATH,…
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(LIST_FORMS))]
     output: Option<Format>,
     #[command(flatten)]
     cluster: Cluster,
@@ -41,7 +41,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
             let Some((kind, name)) = about.split_once('/') else {
                 return Err(UsageError(format!("--for {about:?}: say TYPE/NAME")).into());
             };
-            let kind = &session.catalog().await?.find(kind)?.kind;
+            let kind = &lacking::find(session.catalog().await?, kind)?.kind;
             format!("involvedObject.kind={kind},involvedObject.name={name}")
         }
         None => String::new(),
@@ -53,15 +53,19 @@ pub(super) async fn run(args: Args) -> Result<()> {
         sorted(&list).into_iter().filter(|event| wanted(&args, event)).collect();
     let mut grid = heading(&args);
     match &args.output {
-        Some(format) if format.wants_objects() => {
+        Some(Format::Name) => {
+            let names = events.iter().map(name_line);
+            say(&names.collect::<String>())?;
+        }
+        Some(format) => {
             let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": events});
             say(&format.document(&list)?)?;
         }
-        _ if events.is_empty() && !args.watch => {
+        None if events.is_empty() && !args.watch => {
             let place = namespace.map_or_else(String::new, |name| format!(" in {name} namespace"));
             progress(&format!("No events found{place}."));
         }
-        _ => {
+        None => {
             for event in &events {
                 grid.row(cells(&args, event));
             }
@@ -111,8 +115,9 @@ async fn follow(
                 continue;
             }
             match &args.output {
-                Some(format) if format.wants_objects() => say(&format.document(&event)?)?,
-                _ => {
+                Some(Format::Name) => say(&name_line(&event))?,
+                Some(format) => say(&format.clone().without_heading().document(&event)?)?,
+                None => {
                     grid.row(cells(args, &event));
                     say(&grid.render(0))?;
                 }
@@ -123,6 +128,10 @@ async fn follow(
 
 fn wanted(args: &Args, event: &Value) -> bool {
     args.types.is_empty() || args.types.iter().any(|t| t.eq_ignore_ascii_case(text(&event["type"])))
+}
+
+fn name_line(event: &Value) -> String {
+    format!("event/{}\n", text(&event["metadata"]["name"]))
 }
 
 fn heading(args: &Args) -> Grid {

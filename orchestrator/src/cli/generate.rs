@@ -34,12 +34,11 @@ impl Workload {
     /// A Deployment and, if it listens, the Service before it.
     pub(super) fn deployment(&self) -> Vec<Value> {
         let labels = self.labels();
-        let selector = json!({"app": self.name});
         let mut deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": self.name, "labels": labels},
             "spec": {
-                "selector": {"matchLabels": selector},
+                "selector": {"matchLabels": {"app": self.name}},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {"containers": [self.container()]},
@@ -49,16 +48,20 @@ impl Workload {
         if let Some(replicas) = self.replicas {
             deployment["spec"]["replicas"] = json!(replicas);
         }
-        let Some(port) = self.port else { return vec![deployment] };
-        let service = json!({
+        [deployment].into_iter().chain(self.service()).collect()
+    }
+
+    /// The Service before it, if it listens.
+    pub(super) fn service(&self) -> Option<Value> {
+        let port = self.port?;
+        Some(json!({
             "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": self.name, "labels": labels},
+            "metadata": {"name": self.name, "labels": self.labels()},
             "spec": {
-                "selector": selector,
+                "selector": {"app": self.name},
                 "ports": [{"port": SERVICE_PORT, "targetPort": port}],
             },
-        });
-        vec![deployment, service]
+        }))
     }
 
     /// A Job that runs it until it succeeds.

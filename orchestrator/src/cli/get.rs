@@ -4,8 +4,8 @@ use futures::TryStreamExt as _;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
-use super::output::Format;
 use super::output::table::{self, Grid, Look, Table};
+use super::output::{ALL_FORMS, Format, one_of};
 use super::session::{Cluster, Query, Session};
 use super::targets::{self, Selection, Target, text};
 use super::{UsageError, completion, progress, say};
@@ -18,7 +18,7 @@ pub(super) struct Args {
     #[arg(value_name = "TYPE[/NAME]", add = completion::objects())]
     words: Vec<String>,
     /// json, yaml, wide, name, jsonpath=TEMPLATE or custom-columns=NAME:PATH,…
-    #[arg(short, long, value_name = "FORM")]
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(ALL_FORMS))]
     output: Option<Format>,
     /// Go on and print what changes.
     #[arg(short, long)]
@@ -209,7 +209,10 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
             }
         }
     }
-    let format = args.output.clone().unwrap_or_default();
+    let mut format = args.output.clone().unwrap_or_default();
+    if args.no_headers {
+        format = format.without_heading();
+    }
     if matches!(format, Format::Name) {
         for (served, object) in &found {
             say(&format!("{}\n", served.slashed(text(&object["metadata"]["name"]))))?;
@@ -225,7 +228,7 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
     if args.watch
         && let Some(target) = targets.first()
     {
-        return follow_objects(args, session, target, &format).await;
+        return follow_objects(args, session, target, &format.without_heading()).await;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::builder::NonEmptyStringValueParser;
 use jiff::{SignedDuration, Timestamp};
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
@@ -40,6 +41,12 @@ enum Command {
         /// Leave the current context as it is.
         #[arg(long)]
         keep_context: bool,
+        /// What the cluster, its user and its context are called there.
+        #[arg(long, default_value = NAME, value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// Take the place of another cluster that is called so.
+        #[arg(long)]
+        replace: bool,
     },
     /// Print a token that tools can send as the password of the cluster's registry, or to the API.
     Token {
@@ -60,10 +67,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             say(&format!("{}\n", data_dir.join("kubeconfig").display()))
         }
         Command::Print => say(&read(&data_dir)?),
-        Command::Merge { into, keep_context } => {
+        Command::Merge { into, keep_context, name, replace } => {
             let into = into.map_or_else(default_kubeconfig, Ok)?;
-            merge(&read(&data_dir)?, &into, keep_context)?;
-            say(&format!("added context {NAME:?} to {}\n", into.display()))
+            let ours = serde_yaml::from_str(&read(&data_dir)?);
+            let ours = renamed(&ours.context("read the cluster's kubeconfig")?, &name);
+            merge(&ours, &into, keep_context, replace)?;
+            say(&format!("added context {name:?} to {}\n", into.display()))
         }
         Command::Token { duration } => {
             let lifetime: SignedDuration = duration.parse().map_err(|error| {
@@ -112,24 +121,63 @@ fn default_kubeconfig() -> anyhow::Result<PathBuf> {
     listed.or(home).context("there is no home folder; name the file with --into")
 }
 
-fn merge(ours: &str, into: &Path, keep_context: bool) -> anyhow::Result<()> {
+/// The lists of a kubeconfig.
+const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
+
+/// The same cluster, user and context under another name.
+fn renamed(ours: &Value, name: &str) -> Value {
+    let mut renamed = ours.clone();
+    for list in LISTS {
+        renamed[list][0]["name"] = json!(name);
+    }
+    renamed["contexts"][0]["context"] = json!({"cluster": name, "user": name});
+    renamed["current-context"] = json!(name);
+    renamed
+}
+
+fn entry<'v>(config: &'v Value, list: &str, name: &Value) -> Option<&'v Value> {
+    config[list].as_array()?.iter().find(|entry| &entry["name"] == name)
+}
+
+/// What of the same name in `theirs` belongs to another cluster: the authority tells clusters apart.
+fn foreign(theirs: &Value, ours: &Value) -> Option<String> {
+    const AUTHORITY: &str = "certificate-authority-data";
+    let name = &ours["current-context"];
+    if let Some(known) = entry(theirs, "clusters", name) {
+        let known = &known["cluster"];
+        let same = known[AUTHORITY] == ours["clusters"][0]["cluster"][AUTHORITY];
+        let server = known["server"].as_str().unwrap_or("no server");
+        return (!same).then(|| format!("a cluster {name}, which is another one ({server})"));
+    }
+    let of_another = |list| entry(theirs, list, name).is_some();
+    let list = ["contexts", "users"].into_iter().find(|list| of_another(list))?;
+    Some(format!("a {} {name}, which belongs to another cluster", list.trim_end_matches('s')))
+}
+
+fn merge(ours: &Value, into: &Path, keep_context: bool, replace: bool) -> anyhow::Result<()> {
     let mut theirs: Value = match fs::read_to_string(into) {
         Ok(text) => serde_yaml::from_str(&text)
             .with_context(|| format!("{} is no kubeconfig; nothing was changed", into.display()))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
         Err(error) => return Err(error).with_context(|| format!("read {}", into.display())),
     };
-    let ours: Value = serde_yaml::from_str(ours).context("read the cluster's kubeconfig")?;
     if theirs.is_null() {
         theirs = json!({"apiVersion": "v1", "kind": "Config", "preferences": {}});
     }
-    for list in ["clusters", "contexts", "users"] {
+    if let Some(what) = foreign(&theirs, ours).filter(|_| !replace) {
+        bail!(
+            "{} has {what}; nothing was changed: give this one another name with --name, or take its place with --replace",
+            into.display()
+        );
+    }
+    let name = &ours["current-context"];
+    for list in LISTS {
         let entries = theirs[list].as_array().cloned().unwrap_or_default();
-        let others = entries.into_iter().filter(|entry| entry["name"] != NAME);
+        let others = entries.into_iter().filter(|entry| &entry["name"] != name);
         theirs[list] = others.chain(ours[list].as_array().cloned().unwrap_or_default()).collect();
     }
     if !keep_context || theirs["current-context"].as_str().unwrap_or_default().is_empty() {
-        theirs["current-context"] = json!(NAME);
+        theirs["current-context"] = name.clone();
     }
     let text = serde_yaml::to_string(&theirs)?;
     // What kubectl could not read is not written.
@@ -145,9 +193,41 @@ fn merge(ours: &str, into: &Path, keep_context: bool) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn ours() -> String {
+    fn ours() -> Value {
+        of("https://127.0.0.1:6443", "ca")
+    }
+
+    fn of(server: &str, authority: &str) -> Value {
         let identity = Identity { certificate: "cert".into(), key: "key".into() };
-        document("https://127.0.0.1:6443", "ca", &identity).to_string()
+        document(server, authority, &identity)
+    }
+
+    #[test]
+    fn another_cluster_of_the_same_name_stays_unless_it_is_to_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        let read =
+            || -> Value { serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap() };
+        merge(&of("https://a:1", "theirs"), &file, false, false).unwrap();
+
+        let error = merge(&ours(), &file, false, false).unwrap_err().to_string();
+        assert!(error.contains("(https://a:1)") && error.contains("--replace"), "{error}");
+        assert_eq!(read()["clusters"][0]["cluster"]["server"], "https://a:1");
+
+        merge(&renamed(&ours(), "mine"), &file, false, false).unwrap();
+        let merged = read();
+        assert_eq!(merged["contexts"][1]["context"], json!({"cluster": "mine", "user": "mine"}));
+        assert_eq!(merged["current-context"], "mine");
+        assert_eq!(merged["clusters"].as_array().unwrap().len(), 2);
+
+        merge(&ours(), &file, false, true).unwrap();
+        assert_eq!(read()["clusters"][1]["cluster"]["server"], "https://127.0.0.1:6443");
+        // It listens elsewhere now, and is the same.
+        merge(&of("https://127.0.0.1:7443", "ca"), &file, false, false).unwrap();
+
+        fs::write(&file, "{users: [{name: podium, user: {token: x}}]}").unwrap();
+        let error = merge(&ours(), &file, false, false).unwrap_err().to_string();
+        assert!(error.contains("a user \"podium\""), "{error}");
     }
 
     #[test]
@@ -158,8 +238,8 @@ mod tests {
         let other = "{apiVersion: v1, kind: Config, current-context: work, contexts: [{name: work, context: {cluster: w, user: w}}]}";
         fs::write(&file, other).unwrap();
 
-        merge(&ours(), &file, true).unwrap();
-        merge(&ours(), &file, false).unwrap();
+        merge(&ours(), &file, true, false).unwrap();
+        merge(&ours(), &file, false, false).unwrap();
 
         let merged: Value = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         let names: Vec<_> =
@@ -174,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         fs::write(&file, "a: [").unwrap();
-        let error = merge(&ours(), &file, false).unwrap_err();
+        let error = merge(&ours(), &file, false, false).unwrap_err();
         assert!(error.to_string().contains("nothing was changed"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "a: [");
     }

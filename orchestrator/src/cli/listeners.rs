@@ -82,6 +82,18 @@ impl Authenticator for Writers {
     }
 }
 
+/// Where the process is asked to stop the whole cluster.
+pub(super) const STOP: &str = "/podium.dev/stop";
+
+/// The node's API, and what only this process answers: when it is asked to stop, `asked` is told.
+pub(super) fn with_stop(router: Router, asked: CancellationToken) -> Router {
+    let stop = move || {
+        asked.cancel();
+        std::future::ready(axum::Json(serde_json::json!({})))
+    };
+    router.route(STOP, axum::routing::post(stop))
+}
+
 /// Serves the node's API over TLS to those who may do everything, until `stop`.
 pub(super) async fn node_api(
     listener: TcpListener,

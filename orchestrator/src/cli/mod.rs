@@ -3,11 +3,12 @@
 //! Output for people and programs goes to stdout, logs and progress to stderr.
 //! Exit codes: 0 done, 1 it failed, 64 the command line or configuration makes
 //! no sense (`EX_USAGE` of sysexits.h).
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 mod apply;
@@ -23,6 +24,7 @@ mod events;
 mod generate;
 mod get;
 pub mod kubeconfig;
+mod lacking;
 mod listeners;
 mod logs;
 mod manifests;
@@ -35,6 +37,7 @@ mod run;
 mod scale;
 mod session;
 mod set;
+mod stop;
 mod targets;
 mod top;
 mod trouble;
@@ -58,6 +61,9 @@ struct Podium {
 enum Command {
     /// Start a cluster on this machine, and deploy a .wasm file if one is named.
     Up(up::Args),
+    /// Stop the cluster of a data directory.
+    #[command(visible_alias = "down")]
+    Stop(stop::Args),
     /// Push a .wasm file to a registry as an OCI artifact.
     Push(push::Args),
     /// Run an image or a .wasm file without a manifest.
@@ -113,7 +119,7 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
         Ok(true) => return ExitCode::SUCCESS,
         Err(_) => return ExitCode::FAILURE,
     }
-    let podium = match Podium::try_parse_from(words) {
+    let podium = match parse(words) {
         Ok(podium) => podium,
         Err(error) => {
             let help = !error.use_stderr();
@@ -135,6 +141,23 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     }
 }
 
+fn parse(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> clap::error::Result<Podium> {
+    let command = without_empty_variables(Podium::command(), &|name| std::env::var_os(name));
+    Podium::from_arg_matches(&command.try_get_matches_from(words)?)
+}
+
+/// A variable that is set and empty names nothing, as where a script clears it.
+fn without_empty_variables(
+    command: clap::Command,
+    value: &dyn Fn(&OsStr) -> Option<OsString>,
+) -> clap::Command {
+    let empty = |arg: &clap::Arg| arg.get_env().and_then(value).is_some_and(|text| text.is_empty());
+    let without = |arg: clap::Arg| if empty(&arg) { arg.env(Resettable::Reset) } else { arg };
+    command.mut_args(without).mut_subcommands(|inner| without_empty_variables(inner, value))
+}
+
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -145,6 +168,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Run(args) => return run::run(*args).await,
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Up(args) => up::run(args).await,
+            Command::Stop(args) => stop::run(args).await,
             Command::Push(args) => push::run(args).await,
             Command::Apply(args) => apply::run(args).await,
             Command::Get(args) => get::run(args).await,
@@ -233,13 +257,25 @@ fn chain(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Podium::command().debug_assert();
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_names_no_directory() {
+        let read = |value: &'static str| {
+            let command = without_empty_variables(Podium::command(), &|_| Some(value.into()));
+            command
+                .find_subcommand("get")
+                .unwrap()
+                .get_arguments()
+                .any(|arg| arg.get_env().is_some())
+        };
+        assert!(read("/data"));
+        assert!(!read(""));
     }
 
     #[test]

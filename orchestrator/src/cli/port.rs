@@ -3,8 +3,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::data_dir::{DataDir, Holder, Running, holder};
-use super::output::Format;
 use super::output::table::Grid;
+use super::output::{Format, OBJECT_FORMS, one_of};
 use super::session::{Cluster, Session};
 use super::targets::{self, Selection, Target, text};
 use super::{completion, say};
@@ -15,8 +15,8 @@ pub(super) struct Args {
     /// Only this: api, registry, gateway, gateway-tls, node, or the name of a Service.
     #[arg(add = completion::names_of("services"))]
     name: Option<String>,
-    /// json, yaml, name or jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    /// json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
     output: Option<Format>,
     #[command(flatten)]
     selection: Selection,
@@ -33,6 +33,28 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if holder(&data_dir)? == Holder::Nobody {
         bail!("the cluster in {shown} does not run; start it with `podium up --data-dir {shown}`");
     }
+    let parts = parts(&running, args.name.as_deref());
+    let services = if args.name.is_some() && !parts.is_empty() {
+        Vec::new()
+    } else {
+        let cluster = Cluster { data_dir: Some(data_dir.clone()), ..args.cluster.clone() };
+        services(&args, &cluster.open().await?, &running).await?
+    };
+    say(&match &args.output {
+        Some(Format::Name) => names(&parts, &services),
+        Some(format) => format.document(&document(&parts, &services))?,
+        None => match (parts.as_slice(), services.as_slice()) {
+            ([(_, address)], []) => format!("{address}\n"),
+            (parts, services) => tables(parts, services),
+        },
+    })
+}
+
+/// A part of the cluster and its address.
+type Part = (&'static str, String);
+
+/// The parts of a cluster, or the one of this name.
+fn parts(running: &Running, wanted: Option<&str>) -> Vec<Part> {
     let parts = [
         ("api", format!("https://{}", running.api)),
         ("registry", running.registry.clone()),
@@ -40,50 +62,50 @@ pub(super) async fn run(args: Args) -> Result<()> {
         ("gateway-tls", format!("https://{}", running.gateway_tls)),
         ("node", format!("https://{}", running.node_api)),
     ];
-    let part = parts.iter().find(|(name, _)| Some(*name) == args.name.as_deref());
-    if let Some((_, address)) = part {
-        return say(&format!("{address}\n"));
-    }
-    let cluster = Cluster { data_dir: Some(data_dir.clone()), ..args.cluster.clone() };
-    let session = cluster.open().await?;
-    let services = services(&args, &session, &running).await?;
-    if let Some(format) = args.output.as_ref().filter(|format| format.wants_objects()) {
-        let addresses: serde_json::Map<String, Value> =
-            parts.iter().map(|(name, address)| ((*name).to_owned(), json!(address))).collect();
-        let all = json!({"cluster": addresses, "services": services});
-        return say(&match format {
-            Format::Name => parts.map(|(name, _)| format!("{name}\n")).concat(),
-            format => format.document(&all)?,
-        });
-    }
+    parts.into_iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)).collect()
+}
+
+fn document(parts: &[Part], services: &[Value]) -> Value {
+    let addresses: serde_json::Map<String, Value> =
+        parts.iter().map(|(name, address)| ((*name).to_owned(), json!(address))).collect();
+    json!({"cluster": addresses, "services": services})
+}
+
+fn names(parts: &[Part], services: &[Value]) -> String {
+    let parts = parts.iter().map(|(name, _)| format!("{name}\n"));
+    let services = services.iter().map(|service| format!("service/{}\n", text(&service["name"])));
+    parts.chain(services).collect()
+}
+
+fn tables(parts: &[Part], services: &[Value]) -> String {
     let mut out = String::new();
-    if args.name.is_none() {
+    if !parts.is_empty() {
         let mut grid = Grid::new(["PART", "ADDRESS"]);
         for (name, address) in parts {
-            grid.row([name.to_owned(), address]);
+            grid.row([*name, address]);
         }
         out = grid.render(0);
-        if !services.is_empty() {
-            out.push('\n');
-        }
     }
-    if !services.is_empty() {
-        let mut grid = Grid::new(["NAMESPACE", "SERVICE", "FROM HERE", "FROM PODS"]);
-        for service in &services {
-            let from_here: Vec<&str> =
-                service["fromHere"].as_array().into_iter().flatten().map(text).collect();
-            let from_here =
-                if from_here.is_empty() { "<none>".into() } else { from_here.join(", ") };
-            grid.row([
-                text(&service["namespace"]),
-                text(&service["name"]),
-                &from_here,
-                text(&service["fromPods"]),
-            ]);
-        }
-        out.push_str(&grid.render(0));
+    if services.is_empty() {
+        return out;
     }
-    say(&out)
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    let mut grid = Grid::new(["NAMESPACE", "SERVICE", "FROM HERE", "FROM PODS"]);
+    for service in services {
+        let from_here = service["fromHere"].as_array().into_iter().flatten();
+        let from_here: Vec<&str> = from_here.map(text).collect();
+        let from_here = if from_here.is_empty() { "<none>".into() } else { from_here.join(", ") };
+        grid.row([
+            text(&service["namespace"]),
+            text(&service["name"]),
+            &from_here,
+            text(&service["fromPods"]),
+        ]);
+    }
+    out.push_str(&grid.render(0));
+    out
 }
 
 /// The Services that are asked for, with their addresses.
@@ -158,22 +180,36 @@ fn addresses(service: &Value, ingresses: &[Value], running: &Running) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_service_is_reached_by_its_name_its_ingresses_and_its_node_port() {
-        let running = Running {
+    fn running() -> Running {
+        Running {
             api: "127.0.0.1:1".into(),
             registry: "127.0.0.1:2".into(),
             gateway: "127.0.0.1:8080".into(),
             gateway_tls: "127.0.0.1:8443".into(),
             node_api: "127.0.0.1:4".into(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_named_is_alone_in_every_form() {
+        let part = parts(&running(), Some("gateway"));
+        let expected = json!({"cluster": {"gateway": "http://127.0.0.1:8080"}, "services": []});
+        assert_eq!(document(&part, &[]), expected);
+        assert_eq!(names(&part, &[]), "gateway\n");
+        assert_eq!(parts(&running(), None).len(), 5);
+        let none = parts(&running(), Some("web"));
+        assert_eq!(names(&none, &[json!({"name": "web"})]), "service/web\n");
+    }
+
+    #[test]
+    fn a_service_is_reached_by_its_name_its_ingresses_and_its_node_port() {
         let service = json!({"metadata": {"name": "web", "namespace": "team"},
             "spec": {"ports": [{"port": 80, "nodePort": 30080}]}});
         let ingress = json!({"metadata": {"namespace": "team"}, "spec": {"rules": [
             {"host": "web.example", "http": {"paths": [
                 {"path": "/a", "backend": {"service": {"name": "web"}}},
                 {"path": "/b", "backend": {"service": {"name": "other"}}}]}}]}});
-        let found = addresses(&service, &[ingress], &running);
+        let found = addresses(&service, &[ingress], &running());
         let expected = json!([
             "http://web.team.localhost:8080/",
             "http://web.example:8080/a",

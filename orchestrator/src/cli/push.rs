@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::artifact::{Guest, bytes, credentials};
 use super::data_dir::{DataDir, Running};
-use super::output::Format;
+use super::output::{Format, OBJECT_FORMS, one_of};
 use super::{UsageError, progress, say};
 
 /// Flags of `podium push`.
@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, env = "PODIUM_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// json, yaml, name or jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
     output: Option<Format>,
 }
 
@@ -42,10 +42,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
     }
     let facts = json!({"reference": reference.to_string(), "digest": digest.to_string(),
         "size": guest.size(), "what": guest.what()});
-    say(&match args.output.unwrap_or_default() {
-        Format::Table | Format::Wide => format!("{reference}\n{digest}\n"),
-        Format::Name => format!("{reference}\n"),
-        format => format.document(&facts)?,
+    say(&match args.output {
+        None => format!("{reference}\n{digest}\n"),
+        Some(Format::Name) => format!("{reference}\n"),
+        Some(format) => format.document(&facts)?,
     })
 }
 
@@ -53,12 +53,15 @@ pub(super) async fn run(args: Args) -> Result<()> {
 pub(super) async fn to_registry(data_dir: &Path, guest: &Guest, text: &str) -> Result<Reference> {
     let own = Running::read(data_dir)?.map(|running| running.registry);
     let unqualified: Vec<String> = own.iter().cloned().collect();
-    let reference = Reference::resolve(text, &unqualified).map_err(|error| match &own {
-        None => UsageError(format!(
-            "{text:?} names no registry, and no cluster runs in {} whose registry it could mean; start one with `podium up`, or write HOST/{text}",
-            data_dir.display()
-        )),
-        Some(_) => UsageError(format!("{text:?}: {error}; write NAME[:TAG] or HOST/NAME[:TAG]")),
+    let reference = Reference::resolve(text, &unqualified).map_err(|error| {
+        // With a host in front it would be a reference.
+        if own.is_none() && Reference::resolve(text, &["localhost".to_owned()]).is_ok() {
+            return anyhow::anyhow!(
+                "{text:?} names no registry, and no cluster runs in {} whose registry it could mean; start one with `podium up`, or write HOST/{text}",
+                data_dir.display()
+            );
+        }
+        UsageError(format!("{text:?}: {error}; write NAME[:TAG] or HOST/NAME[:TAG]")).into()
     })?;
     let auth = credentials(data_dir, own.as_deref(), reference.registry()).await?;
     guest.push(&reference, &auth).await?;

@@ -14,7 +14,7 @@ pub(super) struct Args {
     #[arg(value_name = "TYPE[/NAME]", required = true, add = completion::objects())]
     words: Vec<String>,
     /// As many as this.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     replicas: u32,
     /// Only if there are as many as this now.
     #[arg(long, value_name = "REPLICAS")]

@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::UsageError;
 use super::data_dir::DataDir;
+use super::{UsageError, lacking};
 use crate::client::discovery::nearest;
 use crate::client::{Catalog, Served};
 
@@ -114,6 +114,15 @@ pub(super) struct Session {
 impl Cluster {
     /// The session that the flags and the environment describe.
     pub(super) async fn open(&self) -> Result<Session> {
+        self.connect(None).await
+    }
+
+    /// The same with another server that trusts and shows the same certificates.
+    pub(super) async fn open_at(&self, server: &str) -> Result<Session> {
+        self.connect(Some(server)).await
+    }
+
+    async fn connect(&self, server: Option<&str>) -> Result<Session> {
         let (kubeconfig, from) = self.kubeconfig()?;
         if let Some(context) = &self.context {
             known_context(&kubeconfig, context, &from)?;
@@ -122,6 +131,9 @@ impl Cluster {
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
             .with_context(|| format!("cannot use the kubeconfig {from}"))?;
+        if let Some(server) = server {
+            config.cluster_url = server.parse().with_context(|| format!("cannot use {server}"))?;
+        }
         // Logs and watches are silent for as long as nothing happens.
         config.read_timeout = None;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -204,8 +216,12 @@ impl Session {
         let same_kind = catalog.iter().find(|served| served.kind == kind);
         let hint = match same_kind {
             Some(served) => format!("; that kind is in {:?}", served.api_version()),
-            None => nearest(kind, catalog.iter().map(|served| served.kind.clone()))
-                .map_or_else(String::new, |near| format!("; did you mean {near:?}?")),
+            None => {
+                let near = || nearest(kind, catalog.iter().map(|served| served.kind.clone()));
+                lacking::of_kind(kind)
+                    .or_else(|| near().map(|near| format!("did you mean {near:?}?")))
+                    .map_or_else(String::new, |hint| format!("; {hint}"))
+            }
         };
         anyhow::bail!("no matches for kind {kind:?} in version {api_version:?}{hint}")
     }

@@ -2,8 +2,8 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::UsageError;
 use super::session::{Query, RequestError, Session};
+use super::{UsageError, lacking};
 use crate::client::discovery::nearest;
 use crate::client::{Catalog, Served};
 
@@ -84,11 +84,11 @@ pub(super) fn parse<'c>(catalog: &'c Catalog, words: &[String]) -> Result<Vec<Ta
     for word in first.split(',').filter(|word| !word.is_empty()) {
         let category = catalog.category(word);
         if category.is_empty() {
-            types.push(catalog.find(word)?);
+            types.push(lacking::find(catalog, word)?);
         } else if word == ALL || catalog.find(word).is_err() {
             types.extend(category);
         } else {
-            types.push(catalog.find(word)?);
+            types.push(lacking::find(catalog, word)?);
         }
     }
     let names = &words[1..];
@@ -102,7 +102,7 @@ pub(super) fn parse<'c>(catalog: &'c Catalog, words: &[String]) -> Result<Vec<Ta
 fn one<'c>(catalog: &'c Catalog, word: &str) -> Result<Target<'c>> {
     match word.split_once('/') {
         Some((kind, name)) if !kind.is_empty() && !name.is_empty() => {
-            Ok(Target::One(catalog.find(kind)?, name.to_owned()))
+            Ok(Target::One(lacking::find(catalog, kind)?, name.to_owned()))
         }
         _ => Err(UsageError(format!("{word:?}: say TYPE/NAME for each, such as pod/web")).into()),
     }

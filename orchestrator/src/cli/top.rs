@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::output::Format;
 use super::output::table::Grid;
+use super::output::{DOCUMENT_FORMS, Format, one_of};
 use super::session::{Cluster, RequestError, Session};
 use super::targets::{Selection, text};
 use super::{completion, progress, say};
@@ -57,7 +57,7 @@ struct Common {
     #[arg(long)]
     no_headers: bool,
     /// json, yaml, jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(DOCUMENT_FORMS))]
     output: Option<Format>,
     #[command(flatten)]
     selection: Selection,
@@ -211,7 +211,7 @@ async fn nodes(name: Option<&str>, common: &Common) -> Result<()> {
 
 /// Prints a form for programs, if one was asked for.
 fn print_document(common: &Common, items: &[Value]) -> Result<bool> {
-    let Some(format) = common.output.as_ref().filter(|format| format.wants_objects()) else {
+    let Some(format) = &common.output else {
         return Ok(false);
     };
     let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items});

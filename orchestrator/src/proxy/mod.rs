@@ -37,10 +37,6 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// What the proxy is told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the gateway listens; port 0 picks a free one.
-    pub gateway_addr: SocketAddr,
-    /// Where it listens with TLS.
-    pub gateway_tls_addr: SocketAddr,
     /// The address on which NodePorts listen.
     pub node_port_ip: IpAddr,
     /// The address that Ingresses are told, where the gateway listens on all.
@@ -49,21 +45,7 @@ pub struct Config {
     pub cluster_domain: String,
 }
 
-/// Why the proxy cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The gateway's address is taken or not this machine's.
-    #[error("the gateway cannot listen on {addr}")]
-    Gateway {
-        /// The address.
-        addr: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// The proxy, with its port open but not served yet.
+/// The proxy, with its ports open but not served yet.
 #[derive(Debug)]
 pub struct Proxy {
     config: Config,
@@ -78,20 +60,16 @@ struct Listening {
 }
 
 impl Listening {
-    async fn on(addr: SocketAddr) -> Result<Self, BindError> {
-        let failed = |source| BindError::Gateway { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
+    fn on(listener: TcpListener) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
         Ok(Self { listener, addr })
     }
 }
 
 impl Proxy {
-    /// Opens the gateway's ports.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let plain = Listening::on(config.gateway_addr).await?;
-        let tls = Listening::on(config.gateway_tls_addr).await?;
-        Ok(Self { config, plain, tls })
+    /// Over the gateway's open ports, the second of which is for TLS.
+    pub fn new(config: Config, plain: TcpListener, tls: TcpListener) -> io::Result<Self> {
+        Ok(Self { config, plain: Listening::on(plain)?, tls: Listening::on(tls)? })
     }
 
     /// Where the gateway listens.

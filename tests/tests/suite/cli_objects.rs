@@ -1,5 +1,7 @@
 //! `podium` for those without kubectl: objects are made, seen, changed and deleted.
 
+use std::process::{Command, Stdio};
+
 use crate::support::{cluster, get, push};
 use podium_tests::{Cluster, Tool, eventually, file};
 
@@ -40,6 +42,8 @@ async fn get_prints_tables_and_every_other_form() {
     assert_eq!(podium.run(&["get", "deploy/hello", "-o", path]).await, "hello:latest");
     let columns = "custom-columns=N:.metadata.name,R:.spec.replicas";
     assert_eq!(podium.run(&["get", "deploy", "-o", columns]).await, "N       R\nhello   2\n");
+    let plain = podium.run(&["get", "deploy", "-o", columns, "--no-headers"]).await;
+    assert_eq!(plain, "hello   2\n");
     has(&podium.run(&["get", "deploy", "hello", "-o", "yaml"]).await, &["availableReplicas: 2"]);
     has(
         &podium.run(&["get", "pods", "-l", "app=hello", "-o", "json"]).await,
@@ -52,6 +56,10 @@ async fn get_prints_tables_and_every_other_form() {
     );
     has(&podium.fail(&["get", "deploymets"], "").await, &["did you mean \"deployments\""]);
     has(&podium.fail(&["get", "pods", "-o", "xml"], "").await, &["json, yaml, wide"]);
+    has(&podium.fail(&["get", "pvc"], "").await, &["no PersistentVolumeClaim: use an emptyDir"]);
+    let unset = podium.clone().env("PODIUM_DATA_DIR", "").env("HOME", "/nowhere");
+    let unset = unset.env("XDG_DATA_HOME", "/nowhere").env("KUBECONFIG", "");
+    has(&unset.fail(&["get", "pods"], "").await, &["no cluster is known here"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,6 +81,10 @@ async fn describe_events_and_port_tell_how_things_are() {
     assert!(!events.contains("Scheduled "), "of the Deployment alone: {events}");
     let gateway = format!("http://{}", cluster.addresses.gateway);
     assert_eq!(podium.run(&["port", "gateway"]).await, format!("{gateway}\n"));
+    let part = podium.run(&["port", "gateway", "-o", "jsonpath={.cluster}"]).await;
+    assert_eq!(part, format!("{{\"gateway\":{gateway:?}}}"));
+    assert_eq!(podium.run(&["port", "hello", "-o", "name"]).await, "service/hello\n");
+    has(&podium.fail(&["port", "-o", "wide"], "").await, &["say json, yaml, name or jsonpath"]);
     has(&podium.run(&["port"]).await, &["registry", "http://hello.localhost:", "hello.default:80"]);
 }
 
@@ -147,6 +159,31 @@ async fn a_file_is_run_logged_and_its_exit_code_passed_on() {
     let once = podium.try_run(&["run", "--rm", &toolbox, "--", "exit", "3"], "").await;
     assert_eq!(once.code, Some(3), "{once:?}");
     assert_eq!(podium.run(&["get", "pods", "-l", "app=toolbox", "-o", "name"]).await, "");
+    let refused = podium.try_run(&["run", &hello, "--port", "0"], "").await;
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    has(&refused.stderr, &["0 is not in 1..=65535"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_run_once_serves_until_it_is_interrupted() {
+    let cluster = cluster(&[]).await;
+    let podium = cluster.podium();
+    let hello = file("examples/hello/hello.wasm").display().to_string();
+    let mut running = Command::new(env!("CARGO_BIN_EXE_podium-under-test"));
+    running.args(["run", "--rm", &hello]).env("PODIUM_DATA_DIR", cluster.data_dir());
+    let running = running.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it serves", async || match get(&cluster, "hello.localhost", "/").await {
+        Ok((200, _)) => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    Tool::at("kill").run(&["-INT", &running.id().to_string()]).await;
+    let ended = tokio::task::spawn_blocking(|| running.wait_with_output()).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{told}");
+    has(&told, &["hello is a function: it serves until Ctrl-C at http://hello.localhost:"]);
+    has(&told, &["interrupted: pod/hello deleted"]);
+    podium.run(&["wait", "pod/hello", "svc/hello", "--for=delete", "--timeout=60s"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,8 @@ async fn what_cannot_be_deployed_is_told_before_anything_starts() {
     refused(&up(&data, &["--api-addr", "nonsense"]).await, 64, &["--api-addr \"nonsense\""]);
     refused(&up(&data, &["--watch"]).await, 64, &["--watch looks at files"]);
     refused(&up(&data, &["--no-such-flag"]).await, 64, &["--no-such-flag"]);
+    let nowhere = ["--allow-host-path", "/nowhere"];
+    refused(&up(&data, &nowhere).await, 64, &["/nowhere: there is no such folder"]);
     assert!(!data.exists(), "nothing was started");
 }
 
@@ -73,7 +75,8 @@ async fn a_directory_that_cannot_be_used_is_named_with_the_way_out() {
         ["--api-addr", "--registry-addr", "--gateway-addr", "--gateway-tls-addr", "--node-api-addr"]
     {
         let output = up(&folder.path().join("free"), &[flag, &address]).await;
-        refused(&output, 1, &[&address, "choose another with", flag]);
+        let holder = format!("(process {})", std::process::id());
+        refused(&output, 1, &[&address, &holder, "choose another with", flag]);
     }
 
     let cluster = cluster(&[]).await;
@@ -103,7 +106,7 @@ async fn a_push_that_fails_says_what_to_do() {
     let mut cluster = cluster(&[]).await;
     let podium = cluster.podium();
     let lost = podium.clone().env("PODIUM_DATA_DIR", &nobody.path().display().to_string());
-    refused(&lost.try_run(&["push", &hello], "").await, 64, &["no cluster runs", "podium up"]);
+    refused(&lost.try_run(&["push", &hello], "").await, 1, &["no cluster runs", "podium up"]);
     let wrong = podium.try_run(&["push", &hello, "team/Hello"], "").await;
     refused(&wrong, 64, &["lowercase", "NAME[:TAG]"]);
     let pushed = podium.try_run(&["push", &hello, "team/hello:v2"], "").await;
@@ -117,4 +120,16 @@ async fn a_push_that_fails_says_what_to_do() {
         1,
         &["cannot reach the cluster", "podium up"],
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_stopped_by_its_directory() {
+    let mut cluster = cluster(&[]).await;
+    let podium = cluster.podium();
+    let stopped = podium.run(&["stop"]).await;
+    assert!(stopped.starts_with("stopped the cluster in "), "{stopped}");
+    let status = cluster.ended().await.unwrap();
+    assert!(status.success() && cluster.log().contains("stopping"), "{}", cluster.log());
+    let nobody = podium.run(&["stop"]).await;
+    assert!(nobody.starts_with("no cluster runs in "), "{nobody}");
 }

@@ -68,6 +68,8 @@ async fn a_changed_guest_rolls_out_and_a_broken_one_does_not() {
     told(&cluster, "web.yaml, document 1").await;
     answers(&cluster, "Hello from Podium!").await;
 
+    write(path, "web.yaml", MANIFEST);
+    told(&cluster, "web.yaml can be read again").await;
     write(path, "web.yaml", MANIFEST.replace("replicas: 1", "replicas: 2"));
     write(path, "app.wasm", guest("examples/greeting/greeter.wasm"));
     told(&cluster, "web rolled out in ").await;
@@ -80,4 +82,6 @@ async fn a_changed_guest_rolls_out_and_a_broken_one_does_not() {
     std::fs::remove_file(path.join("settings.yaml")).unwrap();
     told(&cluster, "configmap/settings deleted").await;
     podium.run(&["get", "configmap", "theirs"]).await;
+    std::fs::remove_file(path.join("app.wasm")).unwrap();
+    told(&cluster, "app.wasm is gone: the image app is what the registry has").await;
 }

@@ -46,7 +46,7 @@ pub(super) async fn describe(session: &Session, object: &Value, sheet: &mut Shee
 }
 
 /// The Pod template of a workload.
-fn template(template: &Value, sheet: &mut Sheet) {
+pub(super) fn template(template: &Value, sheet: &mut Sheet) {
     sheet.line(0, "Pod Template", "");
     sheet.line(1, "Labels", &pairs(&template["metadata"]["labels"], ","));
     if template["metadata"]["annotations"].is_object() {

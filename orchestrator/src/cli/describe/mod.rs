@@ -1,19 +1,23 @@
 //! `podium describe`: an object for people, with what happened to it.
 //!
-//! Pods, Deployments, Services and Nodes are told in the order in which one asks;
-//! everything else, custom resources included, field by field.
+//! The kinds of every day are told in the order in which one asks; everything else, custom
+//! resources included, field by field.
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::output::table::Grid;
+use super::output::table::{Grid, pairs};
 use super::output::{Tone, paint, tone};
 use super::session::{Cluster, Session};
 use super::targets::{self, Selection, text};
 use super::{completion, events, progress, say};
 use crate::client::Served;
 
+mod autoscaler;
+mod data;
 mod deployment;
 mod generic;
+mod ingress;
+mod job;
 mod node;
 mod pod;
 mod service;
@@ -23,6 +27,9 @@ use sheet::Sheet;
 
 /// Events that are shown, the newest: a Pod in trouble has many that say the same.
 const MAX_EVENTS: usize = 25;
+
+/// kubectl's copy of the manifest: it says what the object says, and of a Secret what it keeps.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Flags of `podium describe`.
 #[derive(Debug, clap::Args)]
@@ -84,6 +91,13 @@ async fn describe(
     head(object, sheet);
     match (served.group.as_str(), served.kind.as_str()) {
         ("", "Pod") => pod::describe(object, sheet),
+        ("", "ConfigMap") => data::describe_config(object, sheet),
+        ("", "Secret") => data::describe_secret(object, sheet),
+        ("batch", "Job") => job::describe_job(object, sheet),
+        ("batch", "CronJob") => job::describe_cron_job(object, sheet),
+        ("policy", "PodDisruptionBudget") => autoscaler::describe_budget(object, sheet),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::describe(object, sheet),
+        ("networking.k8s.io", "Ingress") => ingress::describe(session, object, sheet).await?,
         ("apps", "Deployment") => deployment::describe(session, object, sheet).await?,
         ("", "Service") => service::describe(session, object, sheet).await?,
         ("", "Node") => node::describe(session, object, sheet).await?,
@@ -100,7 +114,11 @@ fn head(object: &Value, sheet: &mut Sheet) {
         sheet.line(0, "Namespace", text(&metadata["namespace"]));
     }
     sheet.map(0, "Labels", &metadata["labels"]);
-    sheet.map(0, "Annotations", &metadata["annotations"]);
+    let mut annotations = metadata["annotations"].clone();
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.remove(LAST_APPLIED);
+    }
+    sheet.map(0, "Annotations", &annotations);
     let created = text(&metadata["creationTimestamp"]);
     if !created.is_empty() {
         sheet.line(0, "Created", &format!("{created} ({} ago)", sheet::age_of(created)));
@@ -164,5 +182,19 @@ fn painted(word: &str) -> String {
 
 /// `name=value` of each entry of a resource list: `cpu=500m, memory=16Mi`.
 fn quantities(list: &Value) -> String {
-    super::output::table::pairs(list, ", ")
+    pairs(list, ", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_of_a_manifest_is_not_shown() {
+        let mut sheet = Sheet::default();
+        let annotations = json!({LAST_APPLIED: "{\"stringData\":{\"a\":\"secret\"}}", "b": "c"});
+        head(&json!({"metadata": {"name": "s", "annotations": annotations}}), &mut sheet);
+        let text = sheet.render();
+        assert!(text.contains("b=c") && !text.contains("secret"), "{text}");
+    }
 }

@@ -22,6 +22,9 @@ pub(super) async fn describe(session: &Session, node: &Value, sheet: &mut Sheet)
         let taint = format!("{}{value}:{}", text(&taint["key"]), text(&taint["effect"]));
         sheet.line(0, if i == 0 { "Taints" } else { "" }, &taint);
     }
+    if spec["taints"].as_array().is_none_or(Vec::is_empty) {
+        sheet.line(0, "Taints", "<none>");
+    }
     sheet.line(0, "Unschedulable", if spec["unschedulable"] == true { "true" } else { "false" });
     conditions(node, sheet);
     for address in status["addresses"].as_array().into_iter().flatten() {

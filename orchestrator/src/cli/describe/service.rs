@@ -35,7 +35,8 @@ pub(super) async fn describe(session: &Session, object: &Value, sheet: &mut Shee
     Ok(())
 }
 
-async fn slices(session: &Session, name: &str, namespace: &str) -> Result<Vec<Value>> {
+/// The EndpointSlices of a Service.
+pub(super) async fn slices(session: &Session, name: &str, namespace: &str) -> Result<Vec<Value>> {
     let served = session.catalog().await?.find("endpointslices.discovery.k8s.io")?;
     let query =
         Query::default().with("labelSelector", format!("kubernetes.io/service-name={name}"));
@@ -44,7 +45,7 @@ async fn slices(session: &Session, name: &str, namespace: &str) -> Result<Vec<Va
 }
 
 /// Who is ready to answer on a port.
-fn endpoints(slices: &[Value], port: &Value) -> String {
+pub(super) fn endpoints(slices: &[Value], port: &Value) -> String {
     let mut found = Vec::new();
     for slice in slices {
         let ports = slice["ports"].as_array().into_iter().flatten();

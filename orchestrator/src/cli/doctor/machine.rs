@@ -5,6 +5,9 @@ use std::path::Path;
 use super::Finding;
 use crate::platform::{self, Limit};
 
+/// Where the gateway listens unless `podium up` is told another address.
+pub(super) const DEFAULT_GATEWAY: &str = "127.0.0.1:8080";
+
 /// The ports that `podium up` uses unless it is told others, with the flags that tell.
 pub(super) const DEFAULT_PORTS: &[(u16, &str)] = &[
     (6443, "--api-addr"),
@@ -106,28 +109,38 @@ fn port_is_free(port: u16, flag: &str) -> Finding {
     }
 }
 
-/// Whether names below `localhost` lead to this machine, as they should everywhere (RFC 6761).
-pub(super) async fn names() -> Vec<Finding> {
-    const NAMES: &str = "names";
+/// Whether names below `localhost` lead to this machine, as they should everywhere (RFC 6761);
+/// `gateway` is the address where it is asked for Services by such names.
+pub(super) async fn names(gateway: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in ["localhost", "podium-doctor.localhost"] {
         let found = tokio::net::lookup_host((name, 80)).await;
-        let addresses: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
-        let fix = format!(
-            "add `127.0.0.1 NAME.localhost` to the hosts file for each name, or ask with `curl -H 'Host: NAME.localhost' http://127.0.0.1:8080/` ({name} is no address here)"
-        );
-        findings.push(match addresses.first() {
-            Some(address) if address.ip().is_loopback() => {
-                Finding::ok(NAMES, format!("{name} is {}", address.ip()))
-            }
-            Some(address) => {
-                Finding::error(NAMES, format!("{name} is {}, not this machine", address.ip()), fix)
-            }
-            // Browsers and curl know these names without asking anybody.
-            None => Finding::warning(NAMES, format!("{name} does not resolve"), fix),
-        });
+        let found = found.ok().and_then(|mut addresses| addresses.next());
+        findings.push(resolved(name, found.map(|address| address.ip()), gateway));
     }
     findings
+}
+
+fn resolved(name: &str, found: Option<IpAddr>, gateway: &str) -> Finding {
+    const NAMES: &str = "names";
+    match found {
+        Some(ip) if ip.is_loopback() => Finding::ok(NAMES, format!("{name} is {ip}")),
+        Some(ip) => {
+            let fix = format!("make {name} 127.0.0.1 in the hosts file");
+            Finding::error(NAMES, format!("{name} is {ip}, not this machine"), fix)
+        }
+        None if name == "localhost" => {
+            let fix = "add the line `127.0.0.1 localhost` to the hosts file";
+            Finding::error(NAMES, "localhost is no address here", fix)
+        }
+        // curl and browsers know these names without asking anybody.
+        None => Finding::ok(
+            NAMES,
+            format!(
+                "*.localhost is known to curl and browsers, not to this system: other programs ask http://{gateway}/ with the header `Host: NAME.localhost`"
+            ),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +166,19 @@ mod tests {
         assert!(found.fix.unwrap().contains("--api-addr"));
         drop(listener);
         assert_eq!(port_is_free(port, "--api-addr").level, Level::Ok);
+    }
+
+    #[test]
+    fn a_name_matters_only_where_it_leads_astray() {
+        let of = |name, ip: Option<&str>| {
+            resolved(name, ip.map(|ip| ip.parse().unwrap()), "127.0.0.1:18080")
+        };
+        assert_eq!(of("a.localhost", Some("::1")).level, Level::Ok);
+        assert_eq!(of("a.localhost", Some("192.0.2.1")).level, Level::Error);
+        assert_eq!(of("localhost", None).level, Level::Error);
+        let unknown = of("a.localhost", None);
+        assert_eq!(unknown.level, Level::Ok);
+        assert!(unknown.message.contains("http://127.0.0.1:18080/"), "{unknown:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::data_dir::{DataDir, Holder, Running, holder};
-use super::output::{Format, Tone, paint};
+use super::output::{DOCUMENT_FORMS, Format, Tone, one_of, paint};
 use super::say;
 use super::session::Cluster;
 
@@ -21,7 +21,7 @@ mod machine;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// json, yaml or jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(DOCUMENT_FORMS))]
     output: Option<Format>,
     /// Only what is wrong.
     #[arg(short, long)]
@@ -84,11 +84,13 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let runs = matches!(holder(&data_dir), Ok(Holder::Process(_)));
     findings.extend(certificates::check(&data_dir));
     findings.extend(machine::check(&data_dir));
+    let gateway = running.as_ref().map(|running| running.gateway.clone());
+    let gateway = gateway.unwrap_or_else(|| machine::DEFAULT_GATEWAY.to_owned());
     match running.filter(|_| runs) {
         Some(running) => findings.extend(cluster::check(&data_dir, &running, &args.cluster).await),
         None => findings.extend(machine::ports(machine::DEFAULT_PORTS)),
     }
-    findings.extend(machine::names().await);
+    findings.extend(machine::names(&gateway).await);
     findings.extend(cluster::context(&data_dir));
     print(&args, &findings)?;
     let broken = findings.iter().any(|finding| finding.level == Level::Error);
@@ -98,7 +100,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
 fn print(args: &Args, findings: &[Finding]) -> Result<()> {
     let shown: Vec<&Finding> =
         findings.iter().filter(|finding| !args.quiet || finding.level > Level::Ok).collect();
-    if let Some(format) = args.output.as_ref().filter(|format| format.wants_objects()) {
+    if let Some(format) = &args.output {
         let value = serde_json::json!({"findings": shown, "healthy": healthy(findings)});
         return say(&format.document(&value)?);
     }

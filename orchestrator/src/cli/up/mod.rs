@@ -85,6 +85,13 @@ pub(super) async fn run(args: Args) -> Result<()> {
         let why = "the registry speaks plain HTTP and so listens on loopback only";
         return Err(UsageError(format!("--registry-addr {}: {why}", args.registry_addr)).into());
     }
+    distinct(&[
+        ("--api-addr", config.api_addr),
+        ("--registry-addr", config.registry_addr),
+        ("--gateway-addr", config.gateway_addr),
+        ("--gateway-tls-addr", config.gateway_tls_addr),
+        ("--node-api-addr", config.node_api_addr),
+    ])?;
     if args.watch && args.file.is_none() && args.manifests.files.is_empty() {
         let why = "--watch looks at files: name a .wasm file, or manifests with -f";
         return Err(UsageError(why.into()).into());
@@ -98,9 +105,11 @@ pub(super) async fn run(args: Args) -> Result<()> {
     // A signal that comes from now on stops the cluster in order.
     let deployer = Deployer::new(&cluster, args.watch.then(|| sources(&args)));
     let (addresses, kubeconfig) = (cluster.addresses().clone(), cluster.kubeconfig());
+    let asked = cluster.asked_to_stop();
     let outcome = tokio::select! {
         served = serve(&args, &addresses, &kubeconfig, deployer, desired) => served,
         stopped = stop_signal() => stopped,
+        () = asked.cancelled() => Ok(()),
         ended = cluster.ended() => ended,
     };
     progress("stopping");
@@ -149,6 +158,18 @@ async fn address(flag: &str, text: &str) -> Result<SocketAddr> {
     Ok(found.next().ok_or_else(|| mistake("no such host".into()))?)
 }
 
+/// Each part needs an address of its own.
+fn distinct(addresses: &[(&str, SocketAddr)]) -> Result<()> {
+    for (i, (flag, address)) in addresses.iter().enumerate() {
+        let same = addresses[..i].iter().find(|(_, other)| other == address && address.port() != 0);
+        if let Some((other, _)) = same {
+            let why = format!("{other} and {flag} are both {address}; give each one of its own");
+            return Err(UsageError(why).into());
+        }
+    }
+    Ok(())
+}
+
 /// Bytes, written as Kubernetes writes them.
 fn memory(text: &str) -> Result<u64, String> {
     let amount = Quantity::parse(text).map_err(|error| error.to_string())?;
@@ -160,7 +181,11 @@ fn memory(text: &str) -> Result<u64, String> {
 fn host_paths(wanted: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let found = |path: &PathBuf| match path.canonicalize() {
         Ok(real) if real.is_dir() => Ok(real),
-        Ok(_) => Err(format!("--allow-host-path {}: it is no folder", path.display())),
+        Ok(_) => Err(format!("--allow-host-path {}: it is no folder; name one", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(format!(
+            "--allow-host-path {}: there is no such folder; make it first, or name another",
+            path.display()
+        )),
         Err(error) => Err(format!("--allow-host-path {}: {error}", path.display())),
     };
     wanted.iter().map(|path| found(path).map_err(|why| UsageError(why).into())).collect()
@@ -185,7 +210,21 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_names_its_flag() {
         let error = host_paths(&["no/such/folder".into()]).unwrap_err().to_string();
-        assert!(error.starts_with("--allow-host-path no/such/folder"), "{error}");
+        assert!(
+            error.starts_with("--allow-host-path no/such/folder: there is no such folder"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn two_parts_at_one_address_name_both_flags() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let free = [("--api-addr", at("127.0.0.1:0")), ("--gateway-addr", at("127.0.0.1:0"))];
+        assert!(distinct(&free).is_ok());
+        let same = [("--api-addr", at("127.0.0.1:1")), ("--gateway-addr", at("127.0.0.1:1"))];
+        let error = distinct(&same).unwrap_err();
+        assert!(error.is::<UsageError>(), "{error}");
+        assert!(error.to_string().starts_with("--api-addr and --gateway-addr are both"), "{error}");
     }
 
     #[tokio::test]

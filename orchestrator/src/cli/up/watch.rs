@@ -65,6 +65,9 @@ pub(super) async fn run(
         let mut complaints = Vec::new();
         match desired.next(file, files, &mut complaints) {
             Ok(next) => {
+                for line in next.news(&desired) {
+                    progress(&line);
+                }
                 let done = deployer.deploy(&next, &mut complaints).await;
                 desired = next;
                 if done.changed {

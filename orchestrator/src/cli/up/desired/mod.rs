@@ -3,7 +3,7 @@
 //! An image that names a .wasm file beside its manifest (`hello`, `hello:latest` for
 //! `hello.wasm`, or `./hello.wasm`) is replaced by what that file is now, by digest:
 //! another content is another image, and rolls out.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -22,6 +22,8 @@ pub(super) struct Desired {
     guests: BTreeMap<String, Image>,
     /// The file that is deployed without a manifest, by the name of its image.
     alone: Option<String>,
+    /// Files that could not be read; their old contents count.
+    broken: BTreeSet<PathBuf>,
 }
 
 /// A guest beside the manifests.
@@ -65,6 +67,7 @@ impl Desired {
                     next.manifests.insert(path, documents);
                 }
                 (Err(error), before) => {
+                    next.broken.insert(path.clone());
                     complaints.push(error);
                     if let Some(before) = before {
                         next.manifests.insert(path, before.clone());
@@ -82,6 +85,7 @@ impl Desired {
                     next.guests.insert(name, Image { path, guest: guest.into() });
                 }
                 Err(error) => {
+                    next.broken.insert(path.clone());
                     let before = self.guests.iter().find(|(_, image)| image.path == path);
                     if let Some((name, image)) = before {
                         next.guests.insert(name.clone(), image.clone());
@@ -94,6 +98,24 @@ impl Desired {
             }
         }
         Ok(next)
+    }
+
+    /// What a person wants to hear of files that come to no change of an object by themselves.
+    pub(super) fn news(&self, before: &Self) -> Vec<String> {
+        let is_read = |path: &&PathBuf| {
+            let guest = self.guests.values().any(|image| &image.path == *path);
+            !self.broken.contains(*path) && (guest || self.manifests.contains_key(*path))
+        };
+        let mended = before.broken.iter().filter(is_read);
+        let mended = mended.map(|path| format!("{} can be read again", path.display()));
+        let gone = before.guests.iter().filter(|(name, _)| !self.guests.contains_key(*name));
+        let gone = gone.map(|(name, image)| {
+            format!(
+                "{} is gone: the image {name} is what the registry has under that name",
+                image.path.display()
+            )
+        });
+        mended.chain(gone).collect()
     }
 
     /// The guests, by the name of their image.

@@ -92,3 +92,31 @@ fn a_file_alone_is_a_deployment_and_a_guest_that_nobody_runs_is_told() {
     let beside = Desired::read(None, &folder.files()).unwrap();
     assert_eq!(beside.idle(), ["worker"]);
 }
+
+#[test]
+fn what_is_mended_or_gone_is_told_once() {
+    let folder = Folder::new();
+    folder.write("app.wasm", PROGRAM);
+    folder.write("pod.yaml", pod("app:latest"));
+    let read = |before: &Desired| {
+        let mut complaints = Vec::new();
+        let next = before.next(None, &folder.files(), &mut complaints).unwrap();
+        (next, complaints.len())
+    };
+    let first = Desired::read(None, &folder.files()).unwrap();
+    folder.write("pod.yaml", "a: [");
+    folder.write("app.wasm", "x");
+    let (broken, complaints) = read(&first);
+    assert_eq!((complaints, broken.news(&first)), (2, Vec::new()));
+    folder.write("pod.yaml", pod("app:latest"));
+    folder.write("app.wasm", PROGRAM);
+    let (mended, _) = read(&broken);
+    let news = mended.news(&broken).join("\n");
+    assert!(news.contains("app.wasm can be read again"), "{news}");
+    assert!(news.contains("pod.yaml can be read again"), "{news}");
+    std::fs::remove_file(folder.0.path().join("app.wasm")).unwrap();
+    let (gone, _) = read(&mended);
+    let news = gone.news(&mended).join("\n");
+    assert!(news.contains("app.wasm is gone: the image app is what the registry has"), "{news}");
+    assert!(read(&gone).0.news(&gone).is_empty());
+}

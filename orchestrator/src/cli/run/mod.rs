@@ -1,34 +1,30 @@
 //! `podium run IMAGE|FILE`: runs an artifact without a manifest.
 //!
 //! A Deployment (with a Service, if it listens), a Job or a Pod, as `--restart` says in
-//! kubectl's words. With `--rm` a Pod runs once: its log is printed, its exit code is
-//! the command's, and it is gone afterwards.
+//! kubectl's words; with `--rm` a Pod that runs [`once`].
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use futures::{AsyncReadExt as _, TryFutureExt as _};
+use anyhow::{Result, bail};
+use clap::value_parser;
 use http::Method;
 use registry::Reference;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use serde_json::Value;
 
-use super::artifact::{Guest, image_name};
-use super::data_dir::{DataDir, Running};
-use super::generate::{FUNCTION_PORT, Workload};
-use super::output::Format;
-use super::session::{Body, Cluster, Query, Session};
-use super::targets::text;
-use super::{UsageError, delete, duration, events, progress, push, say, say_bytes, trouble};
+use crate::cli::artifact::{Guest, image_name};
+use crate::cli::data_dir::{DataDir, Running};
+use crate::cli::generate::{FUNCTION_PORT, Workload};
+use crate::cli::output::{Format, OBJECT_FORMS, one_of};
+use crate::cli::session::{Body, Cluster, Query, Session};
+use crate::cli::targets::text;
+use crate::cli::{UsageError, duration, progress, push, say};
 use crate::client::discovery::nearest;
 
-/// How often a Pod is looked at.
-const POLL: Duration = Duration::from_millis(20);
+mod once;
 
-/// As much of a log as is copied at once.
-const PIECE: usize = 16 << 10;
+use once::Once;
 
 /// Flags of `podium run`.
 #[derive(Debug, clap::Args)]
@@ -49,10 +45,10 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Where it listens: a Service is made before it. A function of a file listens on 8080.
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// How many.
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u32).range(..=i64::from(i32::MAX)))]
     replicas: Option<u32>,
     /// Labels, such as `tier=web,team=a`.
     #[arg(short, long, value_name = "NAME=VALUE,…", value_delimiter = ',')]
@@ -61,7 +57,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME=QUANTITY,…", value_delimiter = ',')]
     limits: Vec<String>,
     /// Run a Pod once, print its log and delete it; its exit code is this command's.
-    #[arg(long, conflicts_with_all = ["replicas", "port"])]
+    #[arg(long, conflicts_with_all = ["replicas", "port", "output"])]
     rm: bool,
     /// With --rm: how long it may take to start, such as `60s`.
     #[arg(long, value_parser = duration::parse, default_value = "60s")]
@@ -69,8 +65,8 @@ pub(super) struct Args {
     /// Print the objects (json, yaml) and make nothing.
     #[arg(long)]
     dry_run: bool,
-    /// json, yaml, name or jsonpath=…
-    #[arg(short, long, value_name = "FORM")]
+    /// json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
     output: Option<Format>,
     #[command(flatten)]
     cluster: Cluster,
@@ -93,9 +89,16 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     }
     let mut workload = workload(&args, guest.as_ref())?;
     if args.dry_run {
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects(&workload, shape)});
-        let format = args.output.clone().unwrap_or(Format::Yaml);
-        say(&format.document(&list)?)?;
+        let made = objects(&workload, shape);
+        if !matches!(args.output, Some(Format::Name)) {
+            say(&args.output.as_ref().unwrap_or(&Format::Yaml).objects(&made)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let session = args.cluster.open().await?;
+        for object in &made {
+            let served = session.resource_of(object).await?;
+            say(&format!("{}\n", served.slashed(text(&object["metadata"]["name"]))))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let session = args.cluster.open().await?;
@@ -107,25 +110,41 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
         // By digest: other contents under the same name roll out.
         workload.image = format!("{name}@{}", guest.digest());
     }
+    let url = match Running::read(&data_dir)? {
+        Some(running) if workload.port.is_some() => Some(url(&session, &workload, &running)),
+        _ => None,
+    };
     if args.rm {
-        return once(&args, &session, workload).await;
+        let (workload, known) = (&workload, guest.is_some());
+        let once = Once { session: &session, workload, timeout: args.timeout, known, url };
+        return once.run().await;
     }
+    let mut made = Vec::new();
     for object in objects(&workload, shape) {
-        create(&args, &session, &object).await?;
+        let (slashed, _, object) = create(&session, &object).await?;
+        match &args.output {
+            None => say(&format!("{slashed} created\n"))?,
+            Some(Format::Name) => say(&format!("{slashed}\n"))?,
+            Some(_) => made.push(object),
+        }
     }
-    if let Some(running) = Running::read(&data_dir)?
-        && workload.port.is_some()
-        && shape == Shape::Deployment
-        && args.output.is_none()
-    {
-        let host = match session.namespace.as_str() {
-            "default" => workload.name,
-            namespace => format!("{}.{namespace}", workload.name),
-        };
-        let port = running.gateway.rsplit(':').next().unwrap_or_default();
-        say(&format!("\nhttp://{host}.localhost:{port}/\n"))?;
+    match (&args.output, url) {
+        (Some(format), _) if !made.is_empty() => say(&format.objects(&made)?)?,
+        (None, Some(url)) => say(&format!("\n{url}\n"))?,
+        _ => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the gateway serves a workload.
+fn url(session: &Session, workload: &Workload, running: &Running) -> String {
+    let name = &workload.name;
+    let host = match session.namespace.as_str() {
+        "default" => name.clone(),
+        namespace => format!("{name}.{namespace}"),
+    };
+    let port = running.gateway.rsplit(':').next().unwrap_or_default();
+    format!("http://{host}.localhost:{port}/")
 }
 
 fn shape(args: &Args) -> Result<Shape> {
@@ -184,8 +203,8 @@ fn workload(args: &Args, guest: Option<&Guest>) -> Result<Workload> {
     {
         bail!(UsageError(format!("{:?} is neither an image nor a file: {error}", args.image)));
     }
-    let function = guest.is_some_and(|guest| guest.function) && !args.rm;
-    let listens = function && shape(args)? == Shape::Deployment;
+    let function = guest.is_some_and(|guest| guest.function);
+    let listens = function && (args.rm || shape(args)? == Shape::Deployment);
     Ok(Workload {
         name,
         image: args.image.clone(),
@@ -214,84 +233,19 @@ fn objects(workload: &Workload, shape: Shape) -> Vec<Value> {
     }
 }
 
-/// Creates an object; answers its path.
-async fn create(args: &Args, session: &Session, object: &Value) -> Result<String> {
+/// Creates an object; answers its name, its path and itself.
+async fn create(session: &Session, object: &Value) -> Result<(String, String, Value)> {
     let served = session.resource_of(object).await?;
     let name = text(&object["metadata"]["name"]);
     let query = Query::default().with("fieldValidation", "Strict").with("fieldManager", "podium");
     let collection = query.on(&served.path(Some(&session.namespace), None));
     let made = session.send(Method::POST, &collection, Body::Json(object));
     let slashed = served.slashed(name);
-    let made = made.map_err(|error| match error.code() {
+    let made = made.await.map_err(|error| match error.code() {
         409 => anyhow::anyhow!(
             "{slashed} is there already; choose another --name, or delete it with `podium delete {slashed}`"
         ),
         _ => error.into(),
-    });
-    let made = made.await?;
-    if !args.rm {
-        say(&match args.output.as_ref() {
-            None | Some(Format::Table | Format::Wide) => format!("{slashed} created\n"),
-            Some(Format::Name) => format!("{slashed}\n"),
-            Some(format) => format.document(&made)?,
-        })?;
-    }
-    Ok(served.path(Some(&session.namespace), Some(name)))
-}
-
-/// Runs a Pod once; Ctrl-C ends it.
-async fn once(args: &Args, session: &Session, workload: Workload) -> Result<ExitCode> {
-    let path = create(args, session, &workload.pod()).await?;
-    let outcome = tokio::select! {
-        outcome = watch_over(args, session, &path) => outcome,
-        stopped = crate::platform::stop_signal() => {
-            stopped.context("listen for signals").and_then(|()| bail!("interrupted"))
-        }
-    };
-    let gone = delete::quietly(session, &path).await;
-    let code = outcome?;
-    gone?;
-    Ok(ExitCode::from(code))
-}
-
-/// Prints the log of a Pod until it ends; answers its exit code.
-async fn watch_over(args: &Args, session: &Session, path: &str) -> Result<u8> {
-    let deadline = Instant::now() + args.timeout;
-    loop {
-        let pod = session.get(path).await?;
-        let state = &pod["status"]["containerStatuses"][0]["state"];
-        if state["running"].is_object() || state["terminated"].is_object() {
-            break;
-        }
-        if let Some(trouble) = trouble::of_pod(&pod).filter(|trouble| !trouble.may_pass()) {
-            bail!("it does not start: {trouble}");
-        }
-        if Instant::now() > deadline {
-            let last = events::about(session, &pod).await?.pop();
-            let why = last.map(|event| events::message(&event)).unwrap_or_default();
-            bail!("it does not start within {:?}: {why}", args.timeout);
-        }
-        sleep(POLL).await;
-    }
-    let mut log = Box::pin(session.stream(&format!("{path}/log?follow=true")).await?);
-    let mut piece = vec![0; PIECE];
-    loop {
-        match log.read(&mut piece).await.context("read the log")? {
-            0 => break,
-            n => say_bytes(&piece[..n])?,
-        }
-    }
-    loop {
-        let pod = session.get(path).await?;
-        let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
-        if ended.is_object() {
-            let code = ended["exitCode"].as_i64().unwrap_or(1);
-            let reason = text(&ended["reason"]);
-            if code != 0 && reason != "Error" {
-                progress(&format!("{reason}: {}", text(&ended["message"])));
-            }
-            return Ok(u8::try_from(code).unwrap_or(1));
-        }
-        sleep(POLL).await;
-    }
+    })?;
+    Ok((slashed, served.path(Some(&session.namespace), Some(name)), made))
 }
