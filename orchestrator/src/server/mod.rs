@@ -34,6 +34,7 @@ mod errors;
 mod follow;
 mod health;
 mod instruments;
+mod linger;
 mod listener;
 mod metadata;
 mod negotiate;
