@@ -1,4 +1,5 @@
-//! A Pod's priority is that of its class; at most one class is the default.
+//! A Pod's priority is that of its class; at most one class is the default, and the
+//! cluster's own classes stay.
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
@@ -9,6 +10,9 @@ use crate::api::{ApiError, Object, ObjectKey};
 const PRIORITY: i64 = 0;
 /// What a class does that does not say.
 const PREEMPT: &str = "PreemptLowerPriority";
+
+/// What the names of the cluster's own classes begin with; nobody else can make such.
+const SYSTEM_PREFIX: &str = "system-";
 
 /// The rule.
 pub struct Priority;
@@ -37,7 +41,7 @@ impl Plugin for Priority {
     fn handles(&self, request: &Request<'_>) -> bool {
         let pods = request.is_for("", "pods");
         let classes = request.is_for("scheduling.k8s.io", "priorityclasses");
-        (pods || classes) && matches!(request.action, Action::Create | Action::Update)
+        classes || (pods && request.action != Action::Delete)
     }
 
     async fn mutate(
@@ -76,6 +80,10 @@ impl Plugin for Priority {
         class: Option<&Object>,
         others: &Others,
     ) -> Result<(), ApiError> {
+        if request.action == Action::Delete && request.name.starts_with(SYSTEM_PREFIX) {
+            let why = "this is a system priority class and cannot be deleted";
+            return Err(request.forbidden(request.name, why));
+        }
         let Some(class) = class.filter(|_| !request.is_for("", "pods")) else { return Ok(()) };
         if class.body.get("globalDefault") != Some(&json!(true)) {
             return Ok(());
