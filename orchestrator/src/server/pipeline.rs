@@ -194,7 +194,7 @@ async fn subresource(
         Subresource::Scale { .. } => name == "scale",
         Subresource::Connect { name: connect, .. } => name == *connect,
     });
-    let found = found.ok_or(ApiError::NoSuchPath)?;
+    let Some(found) = found else { return Err(connect::absent::refuse(call).await) };
     if let Subresource::Connect { verbs, .. } = found {
         if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
             return Err(ApiError::MethodNotAllowed);
