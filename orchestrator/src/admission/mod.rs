@@ -16,6 +16,7 @@ mod namespace_lifecycle;
 mod priority;
 mod runtime_class;
 mod service_account;
+mod spec;
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

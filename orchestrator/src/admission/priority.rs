@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::spec::{name_of, spec_of, text};
 use super::{Action, Others, Plugin, Request};
 use crate::api::{ApiError, Object, ObjectKey};
 
@@ -57,10 +58,10 @@ impl Plugin for Priority {
             keep(pod, old);
             return Ok(());
         }
-        let text = |field| pod.body.get("spec").and_then(|s| s.get(field)).and_then(Value::as_str);
-        let class = match text("priorityClassName").filter(|name| !name.is_empty()) {
+        let named = spec_of(pod).and_then(|spec| text(spec, "priorityClassName"));
+        let class = match named.map(str::to_owned) {
             Some(name) => {
-                let key = ObjectKey::cluster(name);
+                let key = ObjectKey::cluster(name.as_str());
                 let found = others.get("scheduling.k8s.io", "v1", "priorityclasses", &key).await?;
                 let Some(found) = found else {
                     let why = format!("no PriorityClass with name {name} was found");
@@ -101,10 +102,6 @@ impl Plugin for Priority {
     }
 }
 
-fn name_of(object: &Object) -> String {
-    object.metadata.name.clone().unwrap_or_default()
-}
-
 /// The class of Pods that name none; of several, which only a race can make, the least.
 async fn default_class(others: &Others) -> Result<Option<Class>, ApiError> {
     let all = others.list("scheduling.k8s.io", "v1", "priorityclasses", None).await?;
@@ -114,7 +111,7 @@ async fn default_class(others: &Others) -> Result<Option<Class>, ApiError> {
 
 /// A change that leaves the priority out does not take it away.
 fn keep(pod: &mut Object, old: &Object) {
-    let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = spec_of(pod) else { return };
     for field in ["priority", "preemptionPolicy"] {
         if let Some(value) = old.body.get("spec").and_then(|spec| spec.get(field))
             && spec.get(field).is_none_or(Value::is_null)
@@ -126,9 +123,7 @@ fn keep(pod: &mut Object, old: &Object) {
 
 /// Gives a Pod the priority of its class, or says what it may not say itself.
 fn set(pod: &mut Object, class: Option<&Class>) -> Result<(), String> {
-    let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
+    let Some(spec) = spec_of(pod) else { return Ok(()) };
     let (value, policy) = class.map_or((PRIORITY, PREEMPT), |c| (c.value, c.policy.as_str()));
     if let Some(given) = spec.get("priority").and_then(Value::as_i64).filter(|g| *g != value) {
         return Err(format!(
