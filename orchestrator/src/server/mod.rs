@@ -28,6 +28,7 @@ mod body;
 mod bootstrap;
 mod call;
 mod connect;
+mod definitions;
 mod dialer;
 mod discovery;
 mod errors;

@@ -13,7 +13,7 @@ use super::output::{self, Reply, Response, Served};
 use super::path::ResourcePath;
 use super::query::Query;
 use super::write::{self, Part};
-use super::{Server, authenticate, body, connect, health, openapi, verbs};
+use super::{Server, authenticate, body, connect, definitions, health, openapi, verbs};
 use crate::api::{ApiError, Attributes, Decision, Subresource, User, Verb};
 use crate::auth::authorizer::refusal;
 
@@ -162,10 +162,9 @@ async fn resource(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let row = server
-        .table()
-        .get(&path.group, &path.version, &path.resource)
-        .ok_or(ApiError::NoSuchPath)?;
+    let Some(row) = server.table().get(&path.group, &path.version, &path.resource) else {
+        return definitions::get(path, verb).ok_or(ApiError::NoSuchPath);
+    };
     let known =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     if !known.contains(&parts.method) && path.subresource != "proxy" {
