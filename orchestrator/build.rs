@@ -23,10 +23,13 @@ const REFERENCE: &str = "#/components/schemas/";
 const EXTENSIONS: &[&str] =
     &["list-type", "list-map-keys", "map-type", "patch-merge-key", "patch-strategy"];
 
+/// Group, version, kind and the name of its type.
+type Row = (String, String, String, String);
+
 /// Kinds whose schema the server offers, beside those without a kind (`Status`, …).
 struct Kinds {
     generator: SchemaGenerator,
-    rows: Vec<(String, String, String, String)>,
+    rows: Vec<Row>,
 }
 
 impl Kinds {
@@ -92,16 +95,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let generator = SchemaSettings::openapi3().into_generator();
     let mut kinds = Kinds { generator, rows: Vec::new() };
     kinds.list();
-    let rows = std::mem::take(&mut kinds.rows);
+    let mut rows = std::mem::take(&mut kinds.rows);
     let merge_keys = fs::read_to_string(merge_keys)?;
     let merge_keys = read_merge_keys(&merge_keys);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
 
     let (mut definitions, mut shapes) = (String::new(), String::new());
-    let found: BTreeMap<String, Value> =
+    let mut found: BTreeMap<String, Value> =
         kinds.generator.take_definitions(true).into_iter().collect();
+    found.extend(measured(&mut rows)?);
     for (name, schema) in found {
         let mut schema = tidy(schema);
+        relax(&mut schema);
         for (group, version, kind, _) in rows.iter().filter(|row| row.3 == name) {
             schema["x-kubernetes-group-version-kind"] =
                 json!([{"group": group, "version": version, "kind": kind}]);
@@ -120,6 +125,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     pack(&out.join("definitions.deflate"), &definitions)?;
     pack(&out.join("shapes.deflate"), &shapes)?;
     pack(&out.join("kinds.deflate"), &lines)
+}
+
+/// The kinds of `metrics.k8s.io`, which are not among k8s-openapi's types.
+fn measured(rows: &mut Vec<Row>) -> Result<BTreeMap<String, Value>, Box<dyn Error>> {
+    let path = "src/api/schema/metrics.json";
+    println!("cargo::rerun-if-changed={path}");
+    for kind in ["NodeMetrics", "PodMetrics"] {
+        let name = format!("io.k8s.metrics.pkg.apis.metrics.v1beta1.{kind}");
+        rows.push(("metrics.k8s.io".into(), "v1beta1".into(), kind.into(), name));
+    }
+    Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
 }
 
 type MergeKeys<'a> = HashMap<(&'a str, &'a str), Vec<&'a str>>;
@@ -147,6 +163,16 @@ fn tidy(schema: Value) -> Value {
         }
         Value::Array(items) => items.into_iter().map(tidy).collect(),
         other => other,
+    }
+}
+
+/// Metadata may be left out, as that of a review is, though k8s-openapi always has the field.
+fn relax(schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) else { return };
+    required.retain(|name| name != "metadata");
+    if required.is_empty() {
+        schema.remove("required");
     }
 }
 

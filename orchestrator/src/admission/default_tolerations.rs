@@ -2,6 +2,7 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::spec::spec_of;
 use super::{Action, Others, Plugin, Request};
 use crate::api::{ApiError, Object};
 
@@ -21,9 +22,7 @@ impl Plugin for DefaultTolerationSeconds {
     }
 
     async fn mutate(&self, _: &Request<'_>, pod: &mut Object, _: &Others) -> Result<(), ApiError> {
-        let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else {
-            return Ok(());
-        };
+        let Some(spec) = spec_of(pod) else { return Ok(()) };
         let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
         let Some(tolerations) = tolerations.as_array_mut() else { return Ok(()) };
         for taint in TAINTS {

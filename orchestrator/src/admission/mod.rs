@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use crate::api::{ApiError, Object, ObjectKey, Resource, ResourceTable, User};
 use crate::storage::Objects;
 
+mod default_ingress_class;
 mod default_tolerations;
 mod namespace_lifecycle;
 mod priority;
 mod runtime_class;
 mod service_account;
+mod spec;
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +135,7 @@ impl Chain {
             Box::new(service_account::ServiceAccount),
             Box::new(priority::Priority),
             Box::new(runtime_class::RuntimeClass),
+            Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(default_tolerations::DefaultTolerationSeconds),
         ];
         Self { plugins, others: Others { objects, table } }

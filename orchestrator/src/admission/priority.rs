@@ -1,7 +1,9 @@
-//! A Pod's priority is that of its class; at most one class is the default.
+//! A Pod's priority is that of its class; at most one class is the default, and the
+//! cluster's own classes stay.
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::spec::{name_of, spec_of, text};
 use super::{Action, Others, Plugin, Request};
 use crate::api::{ApiError, Object, ObjectKey};
 
@@ -9,6 +11,9 @@ use crate::api::{ApiError, Object, ObjectKey};
 const PRIORITY: i64 = 0;
 /// What a class does that does not say.
 const PREEMPT: &str = "PreemptLowerPriority";
+
+/// What the names of the cluster's own classes begin with; nobody else can make such.
+const SYSTEM_PREFIX: &str = "system-";
 
 /// The rule.
 pub struct Priority;
@@ -37,7 +42,7 @@ impl Plugin for Priority {
     fn handles(&self, request: &Request<'_>) -> bool {
         let pods = request.is_for("", "pods");
         let classes = request.is_for("scheduling.k8s.io", "priorityclasses");
-        (pods || classes) && matches!(request.action, Action::Create | Action::Update)
+        classes || (pods && request.action != Action::Delete)
     }
 
     async fn mutate(
@@ -53,10 +58,10 @@ impl Plugin for Priority {
             keep(pod, old);
             return Ok(());
         }
-        let text = |field| pod.body.get("spec").and_then(|s| s.get(field)).and_then(Value::as_str);
-        let class = match text("priorityClassName").filter(|name| !name.is_empty()) {
+        let named = spec_of(pod).and_then(|spec| text(spec, "priorityClassName"));
+        let class = match named.map(str::to_owned) {
             Some(name) => {
-                let key = ObjectKey::cluster(name);
+                let key = ObjectKey::cluster(name.as_str());
                 let found = others.get("scheduling.k8s.io", "v1", "priorityclasses", &key).await?;
                 let Some(found) = found else {
                     let why = format!("no PriorityClass with name {name} was found");
@@ -76,6 +81,10 @@ impl Plugin for Priority {
         class: Option<&Object>,
         others: &Others,
     ) -> Result<(), ApiError> {
+        if request.action == Action::Delete && request.name.starts_with(SYSTEM_PREFIX) {
+            let why = "this is a system priority class and cannot be deleted";
+            return Err(request.forbidden(request.name, why));
+        }
         let Some(class) = class.filter(|_| !request.is_for("", "pods")) else { return Ok(()) };
         if class.body.get("globalDefault") != Some(&json!(true)) {
             return Ok(());
@@ -93,10 +102,6 @@ impl Plugin for Priority {
     }
 }
 
-fn name_of(object: &Object) -> String {
-    object.metadata.name.clone().unwrap_or_default()
-}
-
 /// The class of Pods that name none; of several, which only a race can make, the least.
 async fn default_class(others: &Others) -> Result<Option<Class>, ApiError> {
     let all = others.list("scheduling.k8s.io", "v1", "priorityclasses", None).await?;
@@ -106,7 +111,7 @@ async fn default_class(others: &Others) -> Result<Option<Class>, ApiError> {
 
 /// A change that leaves the priority out does not take it away.
 fn keep(pod: &mut Object, old: &Object) {
-    let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = spec_of(pod) else { return };
     for field in ["priority", "preemptionPolicy"] {
         if let Some(value) = old.body.get("spec").and_then(|spec| spec.get(field))
             && spec.get(field).is_none_or(Value::is_null)
@@ -118,9 +123,7 @@ fn keep(pod: &mut Object, old: &Object) {
 
 /// Gives a Pod the priority of its class, or says what it may not say itself.
 fn set(pod: &mut Object, class: Option<&Class>) -> Result<(), String> {
-    let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
+    let Some(spec) = spec_of(pod) else { return Ok(()) };
     let (value, policy) = class.map_or((PRIORITY, PREEMPT), |c| (c.value, c.policy.as_str()));
     if let Some(given) = spec.get("priority").and_then(Value::as_i64).filter(|g| *g != value) {
         return Err(format!(

@@ -2,6 +2,7 @@
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
+use super::spec::{name_of, spec_of, text};
 use super::{Action, Others, Plugin, Request};
 use crate::api::{ApiError, Object, ObjectKey};
 
@@ -20,12 +21,9 @@ impl Plugin for RuntimeClass {
         pod: &mut Object,
         others: &Others,
     ) -> Result<(), ApiError> {
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else {
-            return Ok(());
-        };
-        let class = spec.get("runtimeClassName").and_then(Value::as_str);
-        let Some(class) = class.filter(|class| !class.is_empty()) else {
+        let name = name_of(pod);
+        let Some(spec) = spec_of(pod) else { return Ok(()) };
+        let Some(class) = text(spec, "runtimeClassName") else {
             return no_overhead(spec).map_err(|why| request.forbidden(&name, why));
         };
         let key = ObjectKey::cluster(class);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
+use super::spec::{name_of, spec_of, text};
 use super::{Action, Others, Plugin, Request};
 use crate::api::{ApiError, Object, ObjectKey};
 
@@ -45,16 +46,10 @@ impl Plugin for ServiceAccount {
         pod: &mut Object,
         others: &Others,
     ) -> Result<(), ApiError> {
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let Some(spec) = pod.body.get_mut("spec").and_then(Value::as_object_mut) else {
-            return Ok(());
-        };
-        let named = |name: &str| match spec.get(name).and_then(Value::as_str) {
-            None | Some("") => None,
-            Some(name) => Some(name.to_owned()),
-        };
-        let account = named("serviceAccountName").or_else(|| named("serviceAccount"));
-        let account = account.unwrap_or_else(|| "default".to_owned());
+        let name = name_of(pod);
+        let Some(spec) = spec_of(pod) else { return Ok(()) };
+        let account = text(spec, "serviceAccountName").or_else(|| text(spec, "serviceAccount"));
+        let account = account.unwrap_or("default").to_owned();
         // The second is the old name of the first; both are shown.
         spec.insert("serviceAccount".into(), json!(account));
         spec.insert("serviceAccountName".into(), json!(account));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope};
+use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, SubResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -33,6 +33,10 @@ pub trait TypedScope {
     const SCOPE: Scope;
 }
 impl TypedScope for NamespaceResourceScope {
+    const SCOPE: Scope = Scope::Namespaced;
+}
+// A subresource is where its object is; those of ours are in namespaces.
+impl TypedScope for SubResourceScope {
     const SCOPE: Scope = Scope::Namespaced;
 }
 impl TypedScope for ClusterResourceScope {

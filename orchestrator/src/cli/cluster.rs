@@ -29,7 +29,8 @@ use crate::node::{Capacity, NodeAgent, node_name};
 use crate::proxy::{self, Proxy};
 use crate::server::{self, Bootstrap, Parts, Server};
 use crate::storage::Storage;
-use crate::{apis, controllers, node, platform, scheduler, store};
+use crate::store::redb;
+use crate::{apis, controllers, node, platform, scheduler};
 
 /// What the names of the cluster end in.
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -163,7 +164,9 @@ impl Cluster {
         };
         let pki = Arc::new(Pki::open(&data_dir.pki(), &names, clock.now())?);
 
-        let store = store::redb::open(&data_dir.store(), clock.clone())?;
+        // Begun anew beside what a cluster left, the store would have its Pods swept away.
+        let open = if data_dir.has_run() { redb::open_existing } else { redb::open };
+        let store = open(&data_dir.store(), clock.clone())?;
         let parts = Parts {
             storage: Storage::new(Arc::new(store)),
             table: apis::builtin(),

@@ -206,6 +206,12 @@ impl DataDir {
         self.root.join("server").join("store.redb")
     }
 
+    /// Whether a cluster has been up here: these are made after the store.
+    pub fn has_run(&self) -> bool {
+        let pods = self.node().join("pods");
+        [self.addresses(), self.kubeconfig(), pods].iter().any(|path| path.exists())
+    }
+
     /// The registry's content.
     pub fn registry(&self) -> PathBuf {
         self.root.join("registry")

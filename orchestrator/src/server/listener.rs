@@ -2,7 +2,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::linger::{Leftovers, throw_away};
 use super::{Server, pipeline};
 use crate::api::User;
 use crate::auth::certificate;
@@ -108,10 +108,11 @@ async fn connection(server: Server, stream: TlsStream<TcpStream>, stop: Cancella
             return;
         }
     };
+    let (leftovers, left) = Leftovers::new();
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, user) = (server.clone(), user.clone());
+        let mut request = leftovers.catch(request);
         async move {
-            let mut request = request.map(Body::new);
             if let Some(user) = user {
                 request.extensions_mut().insert(user);
             }
@@ -131,12 +132,18 @@ async fn connection(server: Server, stream: TlsStream<TcpStream>, stop: Cancella
         .keep_alive_timeout(Duration::from_secs(15));
     let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let ended = tokio::select! {
+        ended = served => ended,
+        never = throw_away(left) => match never {},
     };
     if let Err(error) = ended {
         tracing::debug!(error = %error, "connection ended");

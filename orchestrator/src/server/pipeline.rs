@@ -13,7 +13,7 @@ use super::output::{self, Reply, Response, Served};
 use super::path::ResourcePath;
 use super::query::Query;
 use super::write::{self, Part};
-use super::{Server, authenticate, body, connect, health, openapi, verbs};
+use super::{Server, authenticate, body, connect, definitions, health, openapi, verbs};
 use crate::api::{ApiError, Attributes, Decision, Subresource, User, Verb};
 use crate::auth::authorizer::refusal;
 
@@ -35,16 +35,42 @@ async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
     let response = match respond(server, parts, body, &mut place).await {
         Ok(response) => response,
         Err(error) => {
-            // A configuration that does not fit is no failure of ours, whatever its code.
-            if error.code() >= 500 && !matches!(error, ApiError::Unsupported(_)) {
-                tracing::error!(error = %error, "request failed");
-            }
+            log(&error);
             output::refusal(&error)
         }
     };
     drop(in_flight);
     let (status, took) = (response.status(), began.elapsed());
     response.map(|body| server.instruments().end(place, status, took, body))
+}
+
+fn log(error: &ApiError) {
+    match fault(error) {
+        Fault::Ours => tracing::error!(%error, "request failed"),
+        Fault::Others => tracing::warn!(%error, "request could not be answered"),
+        Fault::Client => tracing::debug!(%error, "request refused"),
+    }
+}
+
+/// Whose fault it is that a request was not answered as it was meant.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// The server's.
+    Ours,
+    /// That of a node, a Pod or of load.
+    Others,
+    /// The client's.
+    Client,
+}
+
+fn fault(error: &ApiError) -> Fault {
+    match error {
+        // A configuration that does not fit, whatever its code.
+        ApiError::Unsupported(_) => Fault::Client,
+        _ if error.code() < 500 => Fault::Client,
+        _ if error.code() == 500 => Fault::Ours,
+        _ => Fault::Others,
+    }
 }
 
 /// Answers, and says where the request is counted once that is known.
@@ -136,10 +162,9 @@ async fn resource(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let row = server
-        .table()
-        .get(&path.group, &path.version, &path.resource)
-        .ok_or(ApiError::NoSuchPath)?;
+    let Some(row) = server.table().get(&path.group, &path.version, &path.resource) else {
+        return definitions::get(path, verb).ok_or(ApiError::NoSuchPath);
+    };
     let known =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     if !known.contains(&parts.method) && path.subresource != "proxy" {
@@ -194,7 +219,7 @@ async fn subresource(
         Subresource::Scale { .. } => name == "scale",
         Subresource::Connect { name: connect, .. } => name == *connect,
     });
-    let found = found.ok_or(ApiError::NoSuchPath)?;
+    let Some(found) = found else { return Err(connect::absent::refuse(call).await) };
     if let Subresource::Connect { verbs, .. } = found {
         if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
             return Err(ApiError::MethodNotAllowed);
@@ -236,4 +261,22 @@ pub async fn compute(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
 
 fn accept(parts: &Parts) -> Option<&str> {
     parts.headers.get("accept").and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_server_got_wrong_is_its_fault() {
+        let why = || "why".to_owned();
+        assert_eq!(fault(&ApiError::Internal(why())), Fault::Ours);
+        assert_eq!(fault(&ApiError::Unavailable(why())), Fault::Others);
+        assert_eq!(fault(&ApiError::Timeout(why())), Fault::Others);
+        for error in
+            [ApiError::BadRequest(why()), ApiError::Unsupported(why()), ApiError::TooLarge(1)]
+        {
+            assert_eq!(fault(&error), Fault::Client, "{error}");
+        }
+    }
 }

@@ -214,7 +214,7 @@ pub struct Changed {
     pub object: Object,
     /// What in the request is not understood.
     pub oddities: Oddities,
-    /// The text of the patch, if it was one.
+    /// What a refusal under strict validation shows of the patch, if it was one.
     pub patch: Option<String>,
     /// Whether it is an applied configuration, which has said already who owns what.
     pub applied: bool,
@@ -319,7 +319,7 @@ async fn admit(
     }
     match (&patch, options.field_validation) {
         (Some(patch), FieldValidation::Strict) if !oddities.unknown.is_empty() => {
-            return Err(strict_patch(call, patch, &oddities.unknown));
+            return Err(strict_patch(patch, &oddities.unknown));
         }
         _ => check_fields(call, options.field_validation, oddities)?,
     }
@@ -340,16 +340,16 @@ async fn admit(
     Ok(new)
 }
 
-/// The refusal of a patch that sets fields the kind lacks.
-fn strict_patch(call: &Call<'_>, patch: &str, unknown: &[String]) -> ApiError {
+/// The refusal of a patch that sets fields the kind lacks; as in Kubernetes it names no kind.
+fn strict_patch(patch: &str, unknown: &[String]) -> ApiError {
     use crate::api::{FieldError, FieldErrors, FieldPath};
     let complaints: Vec<String> =
         unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     let why = format!("strict decoding error: {}", complaints.join(", "));
     let error = FieldError::Invalid(FieldPath::new("patch"), patch.into(), why);
     ApiError::Invalid {
-        group: call.row.gvk.group.to_string(),
-        kind: call.row.gvk.kind.to_string(),
+        group: String::new(),
+        kind: String::new(),
         name: String::new(),
         errors: FieldErrors(vec![error]),
     }

@@ -247,6 +247,32 @@ async fn a_pod_gets_its_service_account_and_default_tolerations() {
 }
 
 #[tokio::test]
+async fn an_ingress_without_a_class_gets_the_default_one() {
+    let cluster = Cluster::start().await;
+    let classes = "/apis/networking.k8s.io/v1/ingressclasses";
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let ingress = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"defaultBackend": {
+            "service": {"name": "web", "port": {"number": 80}},
+        }}})
+    };
+    let none = cluster.create(ingresses, ingress("a")).await;
+    assert!(none["spec"].get("ingressClassName").is_none(), "{none}");
+    let default = json!({"ingressclass.kubernetes.io/is-default-class": "true"});
+    let class = json!({
+        "metadata": {"name": "mine", "annotations": default},
+        "spec": {"controller": "example.com/mine"},
+    });
+    cluster.create(classes, class).await;
+    let given = cluster.create(ingresses, ingress("b")).await;
+    assert_eq!(given["spec"]["ingressClassName"], "mine");
+    let mut own = ingress("c");
+    own["spec"]["ingressClassName"] = json!("other");
+    let kept = cluster.create(ingresses, own).await;
+    assert_eq!(kept["spec"]["ingressClassName"], "other");
+}
+
+#[tokio::test]
 async fn methods_that_make_no_sense_are_not_allowed() {
     let cluster = Cluster::start().await;
     let object = format!("{CONFIG_MAPS}/c1");

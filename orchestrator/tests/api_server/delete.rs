@@ -131,6 +131,23 @@ async fn a_dry_run_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn the_priority_classes_of_the_cluster_stay() {
+    let cluster = Cluster::start().await;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let path = format!("{classes}/system-node-critical");
+    let answer = cluster.delete(&path, json!(null)).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        answer.json["message"],
+        "priorityclasses.scheduling.k8s.io \"system-node-critical\" is forbidden: this is a system priority class and cannot be deleted"
+    );
+    assert_eq!(cluster.get(&path).await.status, StatusCode::OK);
+    cluster.create(classes, json!({"metadata": {"name": "high"}, "value": 5})).await;
+    let answer = cluster.delete(&format!("{classes}/high"), json!(null)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_namespace_goes_when_its_last_finalizer_does() {
     let cluster = Cluster::start().await;
     let path = "/api/v1/namespaces/shop";

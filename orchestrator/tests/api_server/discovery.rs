@@ -77,6 +77,58 @@ async fn openapi_is_named_by_its_hash() {
 }
 
 #[tokio::test]
+async fn every_resource_stands_once() {
+    let mut names: Vec<_> = podium::apis::builtin()
+        .iter()
+        .map(|row| format!("{} {} {}", row.gvk.group, row.gvk.version, row.plural))
+        .collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all, "{names:?}");
+}
+
+#[tokio::test]
+async fn what_is_measured_has_schemas() {
+    let cluster = Cluster::start().await;
+    let document = cluster.get("/openapi/v3/apis/metrics.k8s.io/v1beta1").await.json;
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let pod = &schemas["io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics"];
+    assert_eq!(pod["x-kubernetes-group-version-kind"][0]["kind"], "PodMetrics");
+    for name in [
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics",
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics",
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+    ] {
+        assert!(schemas.contains_key(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_review_needs_no_metadata() {
+    let cluster = Cluster::start().await;
+    let document = cluster.get("/openapi/v3/apis/authorization.k8s.io/v1").await.json;
+    let schemas = &document["components"]["schemas"];
+    let review = &schemas["io.k8s.api.authorization.v1.SubjectAccessReview"];
+    assert_eq!(review["required"], json!(["spec"]));
+}
+
+#[tokio::test]
+async fn there_are_no_definitions_of_custom_resources() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let list = cluster.get(path).await;
+    assert_eq!(list.status, StatusCode::OK);
+    assert_eq!(
+        (&list.json["kind"], &list.json["items"]),
+        (&json!("CustomResourceDefinitionList"), &json!([]))
+    );
+    assert_eq!(cluster.get(&format!("{path}/a")).await.status, StatusCode::NOT_FOUND);
+    let groups = cluster.get("/apis").await.text;
+    assert!(!groups.contains("apiextensions"), "{groups}");
+}
+
+#[tokio::test]
 async fn old_clients_find_version_2_of_openapi() {
     let cluster = Cluster::start().await;
     let answer = cluster.get("/openapi/v2").await;

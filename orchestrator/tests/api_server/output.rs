@@ -2,7 +2,7 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{CONFIG_MAPS, Cluster, config_map};
+use crate::harness::{CONFIG_MAPS, Cluster, DEPLOYMENTS, config_map, deployment};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
@@ -35,6 +35,27 @@ async fn a_table_is_what_kubectl_prints() {
     assert_eq!(get("?includeObject=Object").await["rows"][0]["object"]["data"]["a"], "1");
     let one = get("/c1").await;
     assert_eq!((&one["kind"], &one["rows"][0]["cells"][0]), (&json!("Table"), &json!("c1")));
+}
+
+#[tokio::test]
+async fn a_subresource_is_shown_as_a_table() {
+    let cluster = Cluster::start().await;
+    cluster.create(DEPLOYMENTS, deployment("d")).await;
+    cluster.clock.set("2026-11-21T04:05:00Z".parse().unwrap());
+    let get = async |subresource: &str| {
+        let path = format!("{DEPLOYMENTS}/d/{subresource}");
+        let table = cluster.send(Method::GET, &path, &[("accept", TABLE)], "").await.json;
+        let columns = table["columnDefinitions"].as_array().unwrap().iter();
+        let columns = columns.filter(|column| column["priority"] == 0);
+        let names: Vec<_> = columns.map(|column| column["name"].clone()).collect();
+        (names, table["rows"][0]["cells"].clone())
+    };
+    let (columns, cells) = get("scale").await;
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(cells, json!(["d", 2, 0, "5m"]));
+    let (columns, cells) = get("status").await;
+    assert_eq!(columns, ["Name", "Ready", "Up-to-date", "Available", "Age"]);
+    assert_eq!(cells[1], "0/2");
 }
 
 #[tokio::test]

@@ -73,9 +73,17 @@ async fn patches_that_make_no_sense_are_refused() {
     assert_eq!(cluster.patch(&path, "merge", json!([])).await.status, StatusCode::BAD_REQUEST);
     let strict = format!("{path}?fieldValidation=Strict");
     let answer = cluster.patch(&strict, "merge", json!({"bogus": 1})).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let message = answer.json["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(r#" "" is invalid: patch: Invalid value: "{\"apiVersion\""#),
+        "{message}"
+    );
+    assert!(message.ends_with(r#"": strict decoding error: unknown field "bogus""#), "{message}");
+    let answer = cluster.patch(&strict, "strategic-merge", json!({"bogus": [1]})).await;
     assert_eq!(
         answer.json["message"],
-        r#"ConfigMap "" is invalid: patch: Invalid value: "{\"bogus\":1}": strict decoding error: unknown field "bogus""#
+        r#" "" is invalid: patch: Invalid value: "map[bogus:[1]]": strict decoding error: unknown field "bogus""#
     );
     let headers = [("content-type", "application/apply-patch+cbor")];
     let answer = cluster.send(Method::PATCH, &path, &headers, "{}").await;

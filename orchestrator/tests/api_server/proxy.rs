@@ -109,6 +109,14 @@ async fn a_node_answers_for_itself() {
     let api = axum::Router::new().route("/healthz", axum::routing::get(|| async { "ok" }));
     cluster.server.nodes().insert("n", api);
     assert_eq!(cluster.get(path).await.text, "ok");
+    let answer = cluster.get("/api/v1/nodes/https:n:10250/proxy/healthz").await;
+    assert_eq!(answer.text, "ok");
+    let answer = cluster.get("/api/v1/nodes/n:9100/proxy/metrics").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer.json["message"],
+        r#"error trying to reach service: of node "n" only port 10250 is reached, its API"#
+    );
     let answer = cluster.get("/api/v1/nodes/m/proxy/healthz").await;
     assert_eq!(answer.json["message"], r#"nodes "m" not found"#);
 }

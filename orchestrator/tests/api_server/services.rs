@@ -41,6 +41,14 @@ async fn the_service_of_the_api_itself_has_the_first_address() {
     assert_eq!(api["spec"]["clusterIP"], "10.43.0.1");
     let taken = cluster.post(SERVICES, service("b", json!({"clusterIP": "10.43.0.1"}))).await;
     assert_eq!(taken.status, StatusCode::UNPROCESSABLE_ENTITY);
+    // Nor does anybody get it while that Service is away.
+    cluster.delete(&format!("{SERVICES}/kubernetes"), json!(null)).await;
+    let taken = cluster.post(SERVICES, service("b", json!({"clusterIP": "10.43.0.1"}))).await;
+    assert_eq!(
+        taken.json["message"],
+        r#"Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.43.0.1"]: failed to allocate IP 10.43.0.1: provided IP is already allocated"#
+    );
+    cluster.create(SERVICES, service("kubernetes", json!({"clusterIP": "10.43.0.1"}))).await;
 }
 
 #[tokio::test]

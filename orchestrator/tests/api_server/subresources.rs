@@ -73,6 +73,27 @@ async fn logs_come_from_the_node() {
 }
 
 #[tokio::test]
+async fn what_a_sandbox_cannot_do_is_said_with_a_way_out() {
+    let cluster = Cluster::start().await;
+    cluster.create(PODS, pod("web")).await;
+    for (method, subresource, way_out) in [
+        (Method::POST, "exec?command=ls", "kubectl logs web -n default"),
+        (Method::GET, "attach", "kubectl logs -f web"),
+        (Method::POST, "portforward", "/api/v1/namespaces/default/pods/web:PORT/proxy/"),
+        (Method::PATCH, "ephemeralcontainers", "kubectl describe pod web"),
+    ] {
+        let answer = cluster.send(method, &format!("{PODS}/web/{subresource}"), &[], "").await;
+        assert_eq!(answer.json["reason"], "BadRequest", "{}", answer.text);
+        let message = answer.json["message"].as_str().unwrap();
+        assert!(message.starts_with("cannot ") && message.contains(way_out), "{message}");
+    }
+    let answer = cluster.send(Method::POST, &format!("{PODS}/none/exec"), &[], "").await;
+    assert_eq!(answer.json["message"], "pods \"none\" not found");
+    let answer = cluster.send(Method::POST, &format!("{DEPLOYMENTS}/web/exec"), &[], "").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_scale_reads_and_writes_the_replicas() {
     let cluster = Cluster::start().await;
     cluster.create(DEPLOYMENTS, deployment("d")).await;

@@ -7,8 +7,14 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use podium::api::User;
 use podium::auth::{Claims, Identity, Pki, SubjectNames};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::Cluster;
@@ -103,6 +109,81 @@ async fn a_token_that_this_cluster_did_not_sign_is_refused() {
     // The server's tokens are signed by another key than this folder's.
     let token = cluster.pki.tokens().issue(&claims);
     assert_eq!(list(cluster.client(json!({"token": token})).await).await, Err(401));
+}
+
+/// A connection of HTTP/1.1 as the administrator.
+async fn connect(cluster: &Secure) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(cluster.pki.authority().as_bytes()).unwrap();
+    roots.add(authority).unwrap();
+    let admin = cluster.pki.admin();
+    let certificate = CertificateDer::from_pem_slice(admin.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(admin.key.as_bytes()).unwrap();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate], key)
+        .unwrap();
+    let address = cluster.address.strip_prefix("https://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+const TOO_MUCH: usize = 20 * 1024 * 1024;
+
+fn head(more: &str) -> String {
+    format!(
+        "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{more}\r\n\r\n"
+    )
+}
+
+/// Reads an answer until its body is there; returns status line and `Status`.
+async fn answer(stream: &mut TlsStream<TcpStream>) -> (String, Value) {
+    let mut bytes = Vec::new();
+    loop {
+        let mut more = [0; 4096];
+        let read = stream.read(&mut more).await.unwrap();
+        assert!(read > 0, "the answer is cut off: {}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&more[..read]);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && let Ok(status) = serde_json::from_str(body)
+        {
+            return (head.lines().next().unwrap().to_owned(), status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_reads_why_it_was_refused() {
+    let cluster = start().await;
+    let body = vec![b' '; TOO_MUCH];
+    let chunk = format!("{TOO_MUCH:x}\r\n");
+    for (more, before, after) in [
+        (format!("content-length: {TOO_MUCH}"), "", ""),
+        ("transfer-encoding: chunked".to_owned(), chunk.as_str(), "\r\n0\r\n\r\n"),
+    ] {
+        let mut stream = connect(&cluster).await;
+        for part in [head(&more).as_bytes(), before.as_bytes(), &body, after.as_bytes()] {
+            stream.write_all(part).await.unwrap();
+        }
+        stream.flush().await.unwrap();
+        let (line, status) = answer(&mut stream).await;
+        assert_eq!(line, "HTTP/1.1 413 Payload Too Large");
+        assert_eq!(status["reason"], "RequestEntityTooLarge");
+        // What was refused has been read: the connection is good for the next.
+        stream.write_all(b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert_eq!(answer(&mut stream).await.0, "HTTP/1.1 200 OK");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_refused_before_it_sends() {
+    let cluster = start().await;
+    let mut stream = connect(&cluster).await;
+    let asking = head(&format!("content-length: {TOO_MUCH}\r\nexpect: 100-continue"));
+    stream.write_all(asking.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut stream).await.0, "HTTP/1.1 413 Payload Too Large");
 }
 
 #[tokio::test]

@@ -146,13 +146,11 @@ async fn reviews_tell_who_may_do_what() {
         r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{}"}}}}"#,
         token.trim()
     );
-    let answer =
-        kubectl.run_with(&["create", "--validate=false", "-f", "-", "-o", "yaml"], &review).await;
+    let answer = kubectl.run_with(&["create", "-f", "-", "-o", "yaml"], &review).await;
     has(&answer, &["authenticated: true", "username: system:serviceaccount:default:default"]);
     let review = r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview",
         "spec":{"user":"eve","resourceAttributes":{"verb":"get","resource":"pods"}}}"#;
-    let answer =
-        kubectl.run_with(&["create", "--validate=false", "-f", "-", "-o", "yaml"], review).await;
+    let answer = kubectl.run_with(&["create", "-f", "-", "-o", "yaml"], review).await;
     has(&answer, &["allowed: false"]);
 }
 

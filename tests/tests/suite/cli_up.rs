@@ -69,6 +69,10 @@ async fn a_directory_that_cannot_be_used_is_named_with_the_way_out() {
     std::fs::write(corrupt.join("server/store.redb"), "x".repeat(10_000)).unwrap();
     refused(&up(&corrupt, &[]).await, 1, &["store.redb", "backup"]);
 
+    let lost = folder.path().join("lost");
+    std::fs::create_dir_all(lost.join("node/pods")).unwrap();
+    refused(&up(&lost, &[]).await, 1, &["store.redb is missing", "restore", "remove the whole"]);
+
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for flag in

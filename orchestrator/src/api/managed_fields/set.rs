@@ -177,10 +177,14 @@ fn written(element: &str) -> String {
     match element.split_once(':') {
         Some(("f", name)) => format!(".{name}"),
         Some(("k", keys)) => {
-            let keys: BTreeMap<String, Value> = serde_json::from_str(keys).unwrap_or_default();
-            let pairs: Vec<_> =
-                keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            format!("[{}]", pairs.join(","))
+            match serde_json::from_str::<BTreeMap<String, Value>>(keys) {
+                Ok(keys) => {
+                    let pairs = keys.iter().map(|(name, value)| format!("{name}={value}"));
+                    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
+                }
+                // Not written by us: shown as it stands.
+                Err(_) => format!("[{keys}]"),
+            }
         }
         Some(("v", value)) => format!("[={value}]"),
         Some((_, rest)) => format!("[{rest}]"),
@@ -219,6 +223,12 @@ mod tests {
         assert_eq!(a.intersection(&b), b);
         assert_eq!(b.clone().union(&set(json!({"f:x": {}}))), a);
         assert!(b.clone().minus(&a).is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_no_json_is_shown_as_it_stands() {
+        assert_eq!(written("k:{port:80}"), "[{port:80}]");
+        assert_eq!(written(r#"k:{"port":80}"#), "[port=80]");
     }
 
     #[test]

@@ -41,14 +41,12 @@ impl Strategy for LocalSubjectAccessReviews {
 impl Computed for LocalSubjectAccessReviews {
     fn create(
         &self,
-        mut object: Object,
+        object: Object,
         _: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
-        let mut review: LocalSubjectAccessReview = object.decode()?;
-        question::refuse(&object, Strategy::validate(self, &review, Operation::Create))?;
-        review.status = Some(question::answer_about(authorizer, &review.spec));
-        object.encode(&review)?;
-        Ok(object)
+        question::answered(self, object, |review| {
+            review.status = Some(question::answer_about(authorizer, &review.spec));
+        })
     }
 }

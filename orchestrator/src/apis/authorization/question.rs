@@ -5,7 +5,8 @@ use k8s_openapi::api::authorization::v1::{
 use serde_json::{Value, json};
 
 use crate::api::{
-    ApiError, Attributes, Authorizer, Decision, FieldErrors, FieldPath, Object, User,
+    ApiError, Attributes, Authorizer, Decision, FieldErrors, FieldPath, Object, Operation,
+    Strategy, User,
 };
 use crate::apis::checks::invalid;
 
@@ -43,17 +44,25 @@ pub fn validate_subject(spec: &SubjectAccessReviewSpec) -> FieldErrors {
     errors
 }
 
-/// Refuses a review, if anything is wrong with it.
-pub fn refuse(review: &Object, errors: FieldErrors) -> Result<(), ApiError> {
-    if errors.is_empty() {
-        return Ok(());
+/// The review with its answer, unless something is wrong with it.
+pub fn answered<S: Strategy>(
+    strategy: &S,
+    mut object: Object,
+    answer: impl FnOnce(&mut S::Kind),
+) -> Result<Object, ApiError> {
+    let mut review: S::Kind = object.decode()?;
+    let errors = strategy.validate(&review, Operation::Create);
+    if !errors.is_empty() {
+        return Err(ApiError::Invalid {
+            group: "authorization.k8s.io".into(),
+            kind: object.kind.clone(),
+            name: object.metadata.name.clone().unwrap_or_default(),
+            errors,
+        });
     }
-    Err(ApiError::Invalid {
-        group: "authorization.k8s.io".into(),
-        kind: review.kind.clone(),
-        name: review.metadata.name.clone().unwrap_or_default(),
-        errors,
-    })
+    answer(&mut review);
+    object.encode(&review)?;
+    Ok(object)
 }
 
 /// What is asked.

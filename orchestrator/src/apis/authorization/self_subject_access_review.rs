@@ -24,18 +24,16 @@ impl Strategy for SelfSubjectAccessReviews {
 impl Computed for SelfSubjectAccessReviews {
     fn create(
         &self,
-        mut object: Object,
+        object: Object,
         user: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
-        let mut review: SelfSubjectAccessReview = object.decode()?;
-        question::refuse(&object, Strategy::validate(self, &review, Operation::Create))?;
-        let (resource, path) =
-            (&review.spec.resource_attributes, &review.spec.non_resource_attributes);
-        let asked = question::attributes(resource.as_ref(), path.as_ref());
-        review.status = Some(question::answer(authorizer, user, &asked));
-        object.encode(&review)?;
-        Ok(object)
+        question::answered(self, object, |review| {
+            let spec = &review.spec;
+            let (resource, path) = (&spec.resource_attributes, &spec.non_resource_attributes);
+            let asked = question::attributes(resource.as_ref(), path.as_ref());
+            review.status = Some(question::answer(authorizer, user, &asked));
+        })
     }
 }
 

@@ -32,33 +32,33 @@ impl Strategy for SelfSubjectRulesReviews {
 impl Computed for SelfSubjectRulesReviews {
     fn create(
         &self,
-        mut object: Object,
+        object: Object,
         user: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
-        let mut review: SelfSubjectRulesReview = object.decode()?;
-        question::refuse(&object, Strategy::validate(self, &review, Operation::Create))?;
-        let rules = authorizer.rules(user, review.spec.namespace.as_deref().unwrap_or_default());
-        let resource_rules = rules.iter().filter(|rule| rule.paths.is_empty());
-        let path_rules = rules.iter().filter(|rule| !rule.paths.is_empty());
-        review.status = Some(SubjectRulesReviewStatus {
-            resource_rules: resource_rules
-                .map(|rule| ResourceRule {
-                    api_groups: Some(rule.groups.clone()),
-                    resources: Some(rule.resources.clone()),
-                    resource_names: None,
-                    verbs: rule.verbs.clone(),
-                })
-                .collect(),
-            non_resource_rules: path_rules
-                .map(|rule| NonResourceRule {
-                    non_resource_urls: Some(rule.paths.clone()),
-                    verbs: rule.verbs.clone(),
-                })
-                .collect(),
-            ..SubjectRulesReviewStatus::default()
-        });
-        object.encode(&review)?;
+        let mut object = question::answered(self, object, |review| {
+            let rules =
+                authorizer.rules(user, review.spec.namespace.as_deref().unwrap_or_default());
+            let resource_rules = rules.iter().filter(|rule| rule.paths.is_empty());
+            let path_rules = rules.iter().filter(|rule| !rule.paths.is_empty());
+            review.status = Some(SubjectRulesReviewStatus {
+                resource_rules: resource_rules
+                    .map(|rule| ResourceRule {
+                        api_groups: Some(rule.groups.clone()),
+                        resources: Some(rule.resources.clone()),
+                        resource_names: None,
+                        verbs: rule.verbs.clone(),
+                    })
+                    .collect(),
+                non_resource_rules: path_rules
+                    .map(|rule| NonResourceRule {
+                        non_resource_urls: Some(rule.paths.clone()),
+                        verbs: rule.verbs.clone(),
+                    })
+                    .collect(),
+                ..SubjectRulesReviewStatus::default()
+            });
+        })?;
         if let Some(status) =
             object.body.get_mut("status").and_then(|status| status.as_object_mut())
         {

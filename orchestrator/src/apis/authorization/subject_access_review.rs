@@ -23,15 +23,13 @@ impl Strategy for SubjectAccessReviews {
 impl Computed for SubjectAccessReviews {
     fn create(
         &self,
-        mut object: Object,
+        object: Object,
         _: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Object, ApiError> {
-        let mut review: SubjectAccessReview = object.decode()?;
-        question::refuse(&object, Strategy::validate(self, &review, Operation::Create))?;
-        review.status = Some(question::answer_about(authorizer, &review.spec));
-        object.encode(&review)?;
-        Ok(object)
+        question::answered(self, object, |review| {
+            review.status = Some(question::answer_about(authorizer, &review.spec));
+        })
     }
 }
 

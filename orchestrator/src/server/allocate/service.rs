@@ -1,14 +1,22 @@
 //! The addresses and node ports of Services.
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
 use super::{Pool, Reservation, reserve};
-use crate::api::{ApiError, FieldError, FieldErrors, FieldPath, Object, Resource};
+use crate::api::{ApiError, FieldError, FieldErrors, FieldPath, Object, ObjectKey, Resource};
+use crate::auth::pki::KUBERNETES_SERVICE_IP;
 use crate::server::Server;
 
 /// How often one is picked by chance before the pool counts as full.
 const PICKS: usize = 256;
+
+/// Why another Service's address cannot be had, in Kubernetes' words.
+const IP_TAKEN: &str = "provided IP is already allocated";
+
+/// Why another Service's port cannot be had.
+const PORT_TAKEN: &str = "provided port is already allocated";
 
 /// What a Service holds.
 pub fn held(service: &Object) -> BTreeSet<Reservation> {
@@ -34,6 +42,7 @@ pub async fn allocate(
     reserved: &mut Vec<Reservation>,
 ) -> Result<(), ApiError> {
     let mut have = old.map(held).unwrap_or_default();
+    let key = new.key();
     let name = new.metadata.name.clone().unwrap_or_default();
     let refuse = |error: FieldError| ApiError::Invalid {
         group: row.gvk.group.to_string(),
@@ -47,7 +56,11 @@ pub async fn allocate(
     if has_address(spec) && text(spec, "clusterIP") != "None" {
         let wished = text(spec, "clusterIP").to_owned();
         let wished = Some(wished).filter(|address| !address.is_empty());
-        let address = take(server, Pool::ClusterIps, wished.clone(), &mut have, reserved).await?;
+        let address = if is_kept(&key, wished.as_deref(), &have) {
+            Err(IP_TAKEN.to_owned())
+        } else {
+            take(server, Pool::ClusterIps, wished.clone(), &mut have, reserved).await?
+        };
         let address = address.map_err(|why| {
             let path = FieldPath::new("spec").child("clusterIPs");
             let wished = wished.unwrap_or_default();
@@ -76,6 +89,15 @@ pub async fn allocate(
     Ok(())
 }
 
+/// Whether an address is kept for the Service of the API, even while that is away.
+fn is_kept(service: &ObjectKey, wished: Option<&str>, have: &BTreeSet<Reservation>) -> bool {
+    let is_ours = service.namespace == "default" && service.name == "kubernetes";
+    let address = wished.and_then(|address| address.parse::<IpAddr>().ok());
+    address == Some(KUBERNETES_SERVICE_IP)
+        && !is_ours
+        && !have.iter().any(|held| wished == Some(held.name.as_str()))
+}
+
 /// Takes the wished one, or one by chance; the inner error says why it cannot be had.
 async fn take(
     server: &Server,
@@ -94,8 +116,8 @@ async fn take(
             return Ok(Err(why));
         }
         if !reserve(server, &reservation).await? {
-            let what = if pool == Pool::NodePorts { "port" } else { "IP" };
-            return Ok(Err(format!("provided {what} is already allocated")));
+            let taken = if pool == Pool::NodePorts { PORT_TAKEN } else { IP_TAKEN };
+            return Ok(Err(taken.to_owned()));
         }
         have.insert(reservation.clone());
         reserved.push(reservation.clone());

@@ -5,6 +5,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
@@ -33,6 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads a body of at most [`BODY_MAX`] bytes.
 pub async fn read(body: Body) -> Result<Bytes, ApiError> {
+    // Before the first byte, so that a client that waits to be told to go on sends none.
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(ApiError::TooLarge(BODY_MAX));
+    }
     let whole = tokio::time::timeout(PATIENCE, Limited::new(body, BODY_MAX).collect()).await;
     let whole = whole.map_err(|_| ApiError::Timeout("the body did not arrive in time".into()))?;
     match whole {

@@ -6,6 +6,7 @@ use super::call::Call;
 use super::output::Reply;
 use crate::api::ApiError;
 
+pub mod absent;
 mod binding;
 mod eviction;
 mod finalize;

@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tower::ServiceExt;
 
@@ -25,6 +25,9 @@ use crate::storage::ListQuery;
 
 /// How long the other side may take until its headers come; kube-apiserver waits for ever.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Where a node serves its API, as the kubelet does.
+const NODE_API_PORT: i32 = 10_250;
 
 /// The label that says which Service an EndpointSlice is of.
 const OF_SERVICE: &str = "kubernetes.io/service-name";
@@ -58,7 +61,7 @@ pub async fn call(call: &Call<'_>, parts: &Parts, body: Body) -> Result<Response
         return redirect(parts);
     }
     let kind = call.row.singular.as_ref();
-    let target = target(&call.path.name).ok_or_else(|| {
+    let target = target(kind, &call.path.name).ok_or_else(|| {
         ApiError::BadRequest(format!("invalid {kind} request {:?}", call.path.name))
     })?;
     let request = outgoing(parts, tail, body)?;
@@ -159,13 +162,14 @@ fn below(location: &str, prefix: &str) -> Option<String> {
     Some(format!("{prefix}{location}"))
 }
 
-/// `[SCHEME:]NAME[:PORT]`; guests serve no TLS, so https is no use.
-fn target(text: &str) -> Option<Target<'_>> {
+/// `[SCHEME:]NAME[:PORT]`; a node's API has TLS, but guests serve none, so https is no use to them.
+fn target<'a>(kind: &str, text: &'a str) -> Option<Target<'a>> {
     let parts: Vec<&str> = text.split(':').collect();
     let (name, port) = match parts.as_slice() {
         [name] => (*name, ""),
         [name, port] => (*name, *port),
         ["http" | "", name, port] => (*name, *port),
+        ["https", name, port] if kind == "node" => (*name, *port),
         _ => return None,
     };
     (!name.is_empty()).then_some(Target { name, port })
@@ -178,13 +182,31 @@ async fn node(
 ) -> Result<Response, ApiError> {
     let key = ObjectKey::cluster(target.name);
     let found = call.server.storage().get(call.row, &key).await;
-    found.map_err(|error| storage_error(call.row, target.name, error))?;
+    let found = found.map_err(|error| storage_error(call.row, target.name, error))?;
+    check_port(&found.object()?.decode()?, target)?;
     let service = call.server.nodes().get(target.name).ok_or_else(|| {
         ApiError::Unavailable(format!("node {:?} is not connected to the API server", target.name))
     })?;
     request.extensions_mut().insert(User::component("system:apiserver"));
     let Ok(response) = service.oneshot(request).await;
     Ok(response)
+}
+
+/// Refuses a port at which the node does not serve its API: no other can be reached.
+fn check_port(node: &Node, target: &Target<'_>) -> Result<(), ApiError> {
+    let endpoints = node.status.as_ref().and_then(|status| status.daemon_endpoints.as_ref());
+    let served = endpoints.and_then(|endpoints| endpoints.kubelet_endpoint.as_ref());
+    let served = served.map_or(NODE_API_PORT, |endpoint| endpoint.port);
+    // Clients ask for the usual port without looking which it is.
+    if target.port.is_empty()
+        || target.port.parse().is_ok_and(|port: i32| port == served || port == NODE_API_PORT)
+    {
+        return Ok(());
+    }
+    Err(ApiError::Unavailable(format!(
+        "error trying to reach service: of node {:?} only port {served} is reached, its API",
+        target.name
+    )))
 }
 
 async fn dial(
@@ -299,13 +321,15 @@ mod tests {
 
     #[test]
     fn names_say_scheme_and_port() {
-        let found = |text| target(text).map(|target| (target.name, target.port));
+        let found = |text| target("pod", text).map(|target| (target.name, target.port));
         assert_eq!(found("web"), Some(("web", "")));
         assert_eq!(found("web:80"), Some(("web", "80")));
         assert_eq!(found("http:web:main"), Some(("web", "main")));
         for wrong in ["", ":80", "https:web:443", "a:b:c:d"] {
             assert_eq!(found(wrong), None, "{wrong}");
         }
+        let node = target("node", "https:n:10250").unwrap();
+        assert_eq!((node.name, node.port), ("n", "10250"));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! `scale`: how many replicas an object wishes and has, whatever its kind.
+use std::sync::{Arc, LazyLock};
+
 use axum::body::Body;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::api::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupVersionKind, Object, Subresource, Verb,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersionKind, Object, Resource, Subresource,
+    Verb,
 };
+use crate::apis;
 use crate::server::body;
 use crate::server::call::Call;
 use crate::server::errors::storage_error;
@@ -21,8 +25,23 @@ struct Pointers {
     label_selector: &'static str,
 }
 
-/// Answers a request for the `scale` of an object.
+/// The row of what is answered, which is of no resource.
+static SCALES: LazyLock<Arc<Resource>> =
+    LazyLock::new(|| Arc::new(Resource::of(apis::autoscaling::Scales)));
+
+/// Answers a request for the `scale` of an object; from then on the call is about a Scale.
 pub async fn call(
+    call: &mut Call<'_>,
+    subresource: &Subresource,
+    verb: &str,
+    body: Body,
+) -> Result<Reply, ApiError> {
+    let reply = answer(call, subresource, verb, body).await?;
+    call.row = &SCALES;
+    Ok(reply)
+}
+
+async fn answer(
     call: &mut Call<'_>,
     subresource: &Subresource,
     verb: &str,

@@ -8,7 +8,7 @@ use crate::api::{ApiError, GroupVersionKind, Object, Resource};
 use crate::server::body;
 use crate::server::call::Call;
 use crate::server::output::Reply;
-use crate::server::query::WriteOptions;
+use crate::server::query::{FieldValidation, WriteOptions};
 use crate::server::write::{self, Changed, Oddities, Part};
 
 /// As many operations as a JSON patch may have, as in Kubernetes.
@@ -104,6 +104,35 @@ pub fn patched(
     Ok(new)
 }
 
+/// What a refusal shows, as Kubernetes does: a strategic patch in Go's notation, of others what
+/// they make of the object.
+fn shown(patch: &Patch, row: &Resource, old: &Object) -> Result<String, ApiError> {
+    if let Patch::Strategic(patch) = patch {
+        return Ok(in_go(patch));
+    }
+    let mut document = old.to_value()?;
+    patch.apply(&mut document, &row.gvk)?;
+    Ok(document.to_string())
+}
+
+/// A value as Go prints it.
+fn in_go(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(in_go).collect::<Vec<_>>().join(" "))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            let fields = fields.iter().map(|(name, value)| format!("{name}:{}", in_go(value)));
+            format!("map[{}]", fields.collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
 /// Whether a patch says which version it is for.
 fn names_version(patch: &Patch) -> bool {
     match patch {
@@ -125,12 +154,13 @@ pub async fn patch(call: &mut Call<'_>, body: Body, part: Part) -> Result<Reply,
         return apply(call, &bytes, part, &options).await;
     }
     let patch = Patch::decode(&media_type, &bytes)?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let strict = options.field_validation == FieldValidation::Strict;
     let (row, name) = (call.row.clone(), call.path.name.as_str());
     let outcome = write::update(call, part, &options, |old| {
         let mut oddities = Oddities::default();
         let object = patched(&row, name, &patch, old, &mut oddities)?;
-        Ok(Changed { object, oddities, patch: Some(text.clone()), applied: false })
+        let patch = if strict { Some(shown(&patch, &row, old)?) } else { None };
+        Ok(Changed { object, oddities, patch, applied: false })
     });
     Ok(Reply::ok(outcome.await?))
 }
@@ -145,6 +175,12 @@ mod tests {
         let error = Patch::decode("application/apply-patch+cbor", b"{}").unwrap_err();
         assert_eq!(error.code(), 415);
         assert!(error.to_string().contains(PATCH_TYPES), "{error}");
+    }
+
+    #[test]
+    fn a_strategic_patch_is_shown_as_go_has_it() {
+        let patch = json!({"b": {"x": [1, "two", null]}, "a": true});
+        assert_eq!(in_go(&patch), "map[a:true b:map[x:[1 two <nil>]]]");
     }
 
     #[test]

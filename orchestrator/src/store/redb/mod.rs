@@ -39,11 +39,18 @@ pub enum OpenError {
         "cannot open the store {0}; check that this user may write it and that the disk is not full"
     )]
     File(PathBuf, #[source] std::io::Error),
+    /// It is not there, though a cluster has kept its objects in it.
+    #[error(
+        "the store {0} is missing, but a cluster has run in this data directory; restore the file from a backup, or remove the whole data directory to begin anew"
+    )]
+    Missing(PathBuf),
     /// Another process has it open.
     #[error("{0} is in use by another process; stop that one first")]
     InUse(PathBuf),
     /// It is not a store, or damaged.
-    #[error("cannot read the store {0}; restore it from a backup, or move it away to begin anew")]
+    #[error(
+        "cannot read the store {0}; restore it from a backup, or remove the whole data directory to begin anew"
+    )]
     Damaged(PathBuf, #[source] Box<redb::Error>),
     /// An entry in it is not one of ours.
     #[error("the entry {1:?} in {0} is damaged; restore the file from a backup")]
@@ -51,6 +58,14 @@ pub enum OpenError {
     /// The system gives no thread.
     #[error("cannot start the store")]
     Thread(#[source] std::io::Error),
+}
+
+/// Opens the store in `path`, which must be there.
+pub fn open_existing(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_path_buf()));
+    }
+    open(path, clock)
 }
 
 /// Opens the store in `path`, making it if it is not there.

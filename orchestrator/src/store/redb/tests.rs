@@ -160,3 +160,14 @@ async fn every_write_is_synced_before_it_is_acknowledged() {
     store.delete("/a", at.unwrap()).await.unwrap();
     assert!(counts.syncs.load(Ordering::SeqCst) > before, "a deletion was not synced");
 }
+
+#[tokio::test]
+async fn a_store_that_was_lost_is_not_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let Err(error) = open_existing(&file(&folder), system()) else { panic!("it is opened") };
+    assert!(matches!(error, OpenError::Missing(_)), "{error:?}");
+    assert!(error.to_string().contains("remove the whole data directory"), "{error}");
+    assert!(!file(&folder).exists());
+    drop(open(&file(&folder), system()).unwrap());
+    open_existing(&file(&folder), system()).unwrap();
+}
