@@ -36,7 +36,8 @@ async fn a_function_answers_each_request_in_a_fresh_instance() {
     assert_eq!(node.get("/env").await, (200, "COLOR=blue\nHOSTNAME=web\n".into()));
     assert_eq!(node.get("/status?418").await.0, 418);
     assert!(node.shim.container_status(&id).unwrap().function);
-    assert_eq!(node.shim.container_stats(&id).unwrap().requests, 3);
+    // The answer may be here before its guest has come to its end.
+    eventually("each is counted", || node.shim.container_stats(&id).unwrap().requests == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,11 +182,15 @@ async fn instances_run_at_the_same_time_and_each_counts() {
     let (node, id) = prober(ContainerConfig::default()).await;
     assert_eq!(node.get("/fine").await.0, 200);
     let stats = || node.shim.container_stats(&id).unwrap();
+    eventually("it has ended", || stats().memory_working_set == 0).await;
     let one = stats().memory_peak;
 
-    let both = tokio::join!(node.get("/sleep?200"), node.get("/sleep?200"));
+    let both = async { tokio::join!(node.get("/sleep?600000"), node.get("/sleep?600000")) };
+    tokio::select! {
+        answers = both => panic!("nobody sleeps so short: {answers:?}"),
+        () = eventually("both run", || stats().memory_working_set == 2 * one) => {}
+    }
 
-    assert_eq!((both.0.0, both.1.0), (200, 200));
     assert_eq!(stats().memory_peak, 2 * one);
     eventually("their memory is given back", || stats().memory_working_set == 0).await;
 }
@@ -201,7 +206,7 @@ async fn a_stopped_function_answers_what_it_has_taken_and_completes() {
         node.shim.stop_container(&id, Duration::from_secs(60)).await.unwrap();
     };
 
-    let ((status, _), ()) = tokio::join!(node.get("/sleep?300"), stop);
+    let ((status, _), ()) = tokio::join!(node.get("/sleep?2000"), stop);
 
     assert_eq!(status, 200);
     let exit = node.exit(&id).await;
@@ -296,7 +301,7 @@ async fn an_instance_is_kept_for_the_next_request_where_its_container_asks_for_i
 async fn an_instance_that_failed_is_not_used_again() {
     let mut config = ContainerConfig {
         reuse: std::num::NonZeroU64::new(u64::MAX),
-        request_timeout: Some(Duration::from_millis(500)),
+        request_timeout: Some(Duration::from_secs(3)),
         ..ContainerConfig::default()
     };
     config.resources.memory_limit = Some(8 << 20);
@@ -327,7 +332,7 @@ async fn instances_that_wait_make_room_for_one_that_works() {
     config.resources.memory_limit = Some(8 << 20);
     let (node, id) = prober(config).await;
     // The one that slept comes back last and is the next to be taken.
-    let (slept, grown) = tokio::join!(node.get("/sleep?200"), node.get("/mem?3"));
+    let (slept, grown) = tokio::join!(node.get("/sleep?2000"), node.get("/mem?3"));
     assert_eq!((slept.0, grown.0), (200, 200));
     // The answer may be here before its guest has come to its end.
     eventually("both have ended", || node.shim.container_stats(&id).unwrap().requests == 2).await;

@@ -4,6 +4,7 @@
 //   /mem?N        allocates N MiB          /burn?N   N blocks of SHA-256
 //   /status?N     answers status N         /log      writes to the log
 //   /sleep?N      waits N milliseconds     /fetch?AUTHORITY/PATH   asks another
+//   /count        the requests for it that this instance has had
 // and any other echoes its path.
 #include "../../examples/sdk/function.h"
 #include "burn.h"
@@ -57,6 +58,9 @@ static void wait_ms(uint64_t milliseconds) {
   wasi_io_poll_pollable_drop_own(pollable);
 }
 
+// Kept in memory, so it outlives a request only where the instance does.
+static uint64_t count;
+
 uint16_t answer(request_t *request, text_t *body) {
   if (begins(request->path, "/env")) return environment_list(body);
   if (begins(request->path, "/trap")) __builtin_trap();
@@ -69,6 +73,8 @@ uint16_t answer(request_t *request, text_t *body) {
   if (begins(request->path, "/fetch?")) return fetch_other(request, body);
   if (begins(request->path, "/burn")) {
     text_number(body, burn_sha(query(request)));
+  } else if (begins(request->path, "/count")) {
+    text_number(body, ++count);
   } else if (begins(request->path, "/post")) {
     read_body(request, body);
     return 200;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::Tool;
 
 /// As long as a cluster may take to be ready or to stop on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What `podium up` prints once everything is ready.
 const SUMMARY: &str = "gateway     http";

@@ -161,14 +161,14 @@ pub struct Lines {
 impl Lines {
     /// The next line, or `None` at the end.
     pub async fn next(&mut self) -> Option<Value> {
-        let patience = std::time::Duration::from_secs(10);
+        let patience = std::time::Duration::from_secs(60);
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
             let frame = tokio::time::timeout(patience, self.body.frame());
-            let frame = frame.await.expect("the watch sends something within 10 s")?;
+            let frame = frame.await.expect("the watch sends something within a minute")?;
             self.rest.extend_from_slice(frame.unwrap().data_ref().unwrap());
         }
     }

@@ -2,7 +2,7 @@
 //! diff, replace, prune, proxying, reviews.
 use podium_tests::{Cluster, Tool, eventually, file};
 
-use crate::support::{cluster, push};
+use crate::support::{cluster, push, shows};
 
 /// A cluster and kubectl, if kubectl is here.
 async fn with_kubectl() -> Option<(Cluster, Tool)> {
@@ -64,9 +64,7 @@ async fn diff_shows_what_apply_would_do() {
         [&["diff", "-f", "-"][..], &["diff", "--server-side", "--force-conflicts", "-f", "-"]]
     {
         let same = kubectl.try_run(flags, &config("{a: '1'}")).await;
-        if flags.len() == 3 {
-            assert!(same.success, "{}{}", same.stdout, same.stderr);
-        }
+        assert!(same.success, "{}{}", same.stdout, same.stderr);
         let differs = kubectl.try_run(flags, &config("{a: '7'}")).await;
         assert!(!differs.success);
         has(&differs.stdout, &["-  a: \"1\"", "+  a: \"7\""]);
@@ -81,7 +79,7 @@ async fn what_is_read_can_be_written_back() {
     push(&cluster, "examples/hello/hello.wasm", "hello:latest").await;
     let manifest = file("examples/hello/hello.yaml").display().to_string();
     kubectl.run(&["apply", "-f", &manifest]).await;
-    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=60s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=120s"]).await;
     kubectl.run_with(&["create", "-f", "-"], &config("{a: '1'}")).await;
     let served = kubectl.run(&["api-resources", "--verbs=get,list,update", "-o", "name"]).await;
     for resource in served.lines() {
@@ -119,10 +117,11 @@ async fn pods_services_and_nodes_are_reached_through_the_server() {
     push(&cluster, "examples/hello/hello.wasm", "hello:latest").await;
     let manifest = file("examples/hello/hello.yaml").display().to_string();
     kubectl.run(&["apply", "-f", &manifest]).await;
-    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=60s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=120s"]).await;
     let raw = async |path: &str| kubectl.run(&["get", "--raw", path]).await;
-    let direct = raw("/api/v1/namespaces/default/services/hello/proxy/").await;
-    assert!(!direct.is_empty());
+    let service = "/api/v1/namespaces/default/services/hello/proxy/";
+    shows(&kubectl, &["get", "--raw", service], &["Hello"]).await;
+    let direct = raw(service).await;
     assert_eq!(raw("/api/v1/namespaces/default/services/http:hello:80/proxy/").await, direct);
     let pod = kubectl.run(&["get", "pods", "-o", "jsonpath={.items[0].metadata.name}"]).await;
     let path = format!("/api/v1/namespaces/default/pods/{pod}:8080/proxy/");

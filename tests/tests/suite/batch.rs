@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{cluster, create, push};
+use crate::support::{cluster, create, push, shows};
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobStatus};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
@@ -56,12 +56,18 @@ fn succeeded(pods: &[Pod]) -> usize {
     pods.iter().filter(|pod| phase(pod) == Some("Succeeded")).count()
 }
 
-async fn reasons(client: &Client, about: &str) -> BTreeSet<String> {
-    let events = Api::<Event>::default_namespaced(client.clone());
-    let all = events.list(&ListParams::default()).await.unwrap().items;
-    let about =
-        all.into_iter().filter(|event| event.involved_object.name.as_deref() == Some(about));
-    about.filter_map(|event| event.reason).collect()
+/// Waits until events about an object have all these reasons.
+async fn told(client: &Client, about: &str, reasons: &[&str]) {
+    let api = Api::<Event>::default_namespaced(client.clone());
+    eventually(&format!("events about {about}: {reasons:?}"), async || {
+        let all = api.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+        let of_it = |event: &Event| event.involved_object.name.as_deref() == Some(about);
+        let seen: BTreeSet<String> =
+            all.into_iter().filter(of_it).filter_map(|event| event.reason).collect();
+        let all = reasons.iter().all(|&reason| seen.contains(reason));
+        if all { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,12 +81,7 @@ async fn a_job_runs_as_many_pods_as_it_asks_for_and_goes_with_them() {
     let pods = pods_of(&client, "many").await;
     assert_eq!((pods.len(), succeeded(&pods)), (12, 12));
     assert!(pods.iter().all(|pod| pod.metadata.finalizers.is_none()), "a finalizer is left");
-    eventually("events", async || {
-        let told = reasons(&client, "many").await;
-        let all = ["SuccessfulCreate", "Completed"].map(str::to_owned);
-        if all.iter().all(|reason| told.contains(reason)) { Ok(()) } else { Err(told) }
-    })
-    .await;
+    told(&client, "many", &["SuccessfulCreate", "Completed"]).await;
     let api = Api::<Job>::default_namespaced(client.clone());
     api.delete("many", &DeleteParams::background()).await.unwrap();
     eventually("its Pods are gone", async || {
@@ -204,7 +205,7 @@ async fn a_suspended_job_waits_and_a_finished_one_goes_when_its_time_is_over() {
         if job.is_none() && pods == 0 { Ok(()) } else { Err((job.and_then(|j| j.status), pods)) }
     })
     .await;
-    assert!(reasons(&client, "waits").await.contains("Completed"));
+    told(&client, "waits", &["Completed"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,8 +232,7 @@ async fn a_cron_job_begins_jobs_and_keeps_a_few() {
         if done && made >= 1 { Ok(()) } else { Err(format!("{made} {status:?}")) }
     })
     .await;
-    let told = reasons(&client, "often").await;
-    assert!(told.contains("SuccessfulCreate"), "{told:?}");
+    told(&client, "often", &["SuccessfulCreate"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,17 +243,15 @@ async fn kubectl_makes_watches_and_describes_jobs() {
         .run(&["create", "job", "hello", "--image=toolbox:latest", "--", "toolbox", "log", "2"])
         .await;
     assert_eq!(made, "job.batch/hello created\n");
-    kubectl.run(&["wait", "--for=condition=complete", "job/hello", "--timeout=60s"]).await;
+    kubectl.run(&["wait", "--for=condition=complete", "job/hello", "--timeout=120s"]).await;
     let table = kubectl.run(&["get", "jobs"]).await;
     for part in ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE", "Complete", "1/1"] {
         assert!(table.contains(part), "no {part} in {table}");
     }
     assert!(kubectl.run(&["get", "all"]).await.contains("job.batch/hello"));
     assert_eq!(kubectl.run(&["logs", "job/hello"]).await, "log line 0\nlog line 1\n");
-    let described = kubectl.run(&["describe", "job", "hello"]).await;
-    for part in ["1 Succeeded", "SuccessfulCreate", "Completed", "Pods Statuses"] {
-        assert!(described.contains(part), "no {part} in {described}");
-    }
+    let parts = ["1 Succeeded", "SuccessfulCreate", "Completed", "Pods Statuses"];
+    shows(&kubectl, &["describe", "job", "hello"], &parts).await;
     kubectl
         .run(&[
             "create",
@@ -268,7 +266,7 @@ async fn kubectl_makes_watches_and_describes_jobs() {
         ])
         .await;
     kubectl.run(&["create", "job", "now", "--from=cronjob/nightly"]).await;
-    kubectl.run(&["wait", "--for=condition=complete", "job/now", "--timeout=60s"]).await;
+    kubectl.run(&["wait", "--for=condition=complete", "job/now", "--timeout=120s"]).await;
     let table = kubectl.run(&["get", "cronjobs"]).await;
     for part in ["SCHEDULE", "TIMEZONE", "SUSPEND", "ACTIVE", "LAST SCHEDULE", "0 3 * * *", "False"]
     {
@@ -282,7 +280,12 @@ async fn kubectl_makes_watches_and_describes_jobs() {
     for part in ["system-node-critical", "2000001000", "wasmtime-spin-v2", "PREEMPTIONPOLICY"] {
         assert!(classes.contains(part), "no {part} in {classes}");
     }
-    kubectl.run(&["delete", "job", "hello", "now", "--timeout=60s"]).await;
-    kubectl.run(&["delete", "cronjob", "nightly", "--timeout=60s"]).await;
-    assert_eq!(kubectl.run(&["get", "pods"]).await, "");
+    kubectl.run(&["delete", "job", "hello", "now", "--timeout=120s"]).await;
+    kubectl.run(&["delete", "cronjob", "nightly", "--timeout=120s"]).await;
+    // kubectl waits for the Jobs, not for what they owned.
+    eventually("their Pods are gone", async || {
+        let left = kubectl.run(&["get", "pods"]).await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
 }

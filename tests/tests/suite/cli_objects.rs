@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{cluster, get, push};
+use crate::support::{cluster, get, push, served, shows};
 use podium_tests::{Cluster, Tool, eventually, file};
 
 /// A cluster with the example `hello` applied by `podium apply`.
@@ -13,7 +13,7 @@ async fn with_hello() -> (Cluster, Tool) {
     let manifest = file("examples/hello/hello.yaml").display().to_string();
     let applied = podium.run(&["apply", "-f", &manifest]).await;
     assert_eq!(applied, "deployment.apps/hello created\nservice/hello created\n");
-    podium.run(&["rollout", "status", "deployment/hello", "--timeout=60s"]).await;
+    podium.run(&["rollout", "status", "deployment/hello", "--timeout=120s"]).await;
     (cluster, podium)
 }
 
@@ -65,17 +65,14 @@ async fn get_prints_tables_and_every_other_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn describe_events_and_port_tell_how_things_are() {
     let (cluster, podium) = with_hello().await;
-    let described = podium.run(&["describe", "deployment", "hello"]).await;
-    has(
-        &described,
-        &["2 desired", "RollingUpdate", "hello:latest", "ScalingReplicaSet", "complete"],
-    );
-    let pods = podium.run(&["describe", "pods", "-l", "app=hello"]).await;
-    has(&pods, &["Scheduled", "Started", "Ready", "cpu=500m", "http-get"]);
+    let parts = ["2 desired", "RollingUpdate", "hello:latest", "ScalingReplicaSet", "complete"];
+    shows(&podium, &["describe", "deployment", "hello"], &parts).await;
+    let parts = ["Scheduled", "Started", "Ready", "cpu=500m", "http-get"];
+    shows(&podium, &["describe", "pods", "-l", "app=hello"], &parts).await;
     has(&podium.run(&["describe", "node"]).await, &["Allocatable", "Allocated resources"]);
-    has(&podium.run(&["describe", "service", "hello"]).await, &["Endpoints", "10.64."]);
+    shows(&podium, &["describe", "service", "hello"], &["Endpoints", "10.64."]).await;
     has(&podium.run(&["describe", "ns", "default"]).await, &["Kind:", "Namespace", "Phase"]);
-    has(&podium.run(&["events"]).await, &["SuccessfulCreate", "Scheduled"]);
+    shows(&podium, &["events"], &["SuccessfulCreate", "Scheduled"]).await;
     let events = podium.run(&["events", "--for", "deployment/hello"]).await;
     has(&events, &["ScalingReplicaSet"]);
     assert!(!events.contains("Scheduled "), "of the Deployment alone: {events}");
@@ -92,7 +89,8 @@ async fn describe_events_and_port_tell_how_things_are() {
 async fn deployments_are_scaled_set_rolled_out_undone_and_deleted() {
     let (cluster, podium) = with_hello().await;
     push(&cluster, "tests/guests/prober.wasm", "prober:latest").await;
-    let status = async || podium.run(&["rollout", "status", "deploy/hello", "--timeout=60s"]).await;
+    let status =
+        async || podium.run(&["rollout", "status", "deploy/hello", "--timeout=120s"]).await;
     assert_eq!(
         podium.run(&["scale", "deploy/hello", "--replicas=3"]).await,
         "deployment.apps/hello scaled\n"
@@ -114,7 +112,7 @@ async fn deployments_are_scaled_set_rolled_out_undone_and_deleted() {
     podium.run(&["rollout", "resume", "deploy/hello"]).await;
     podium.run(&["rollout", "restart", "deploy/hello"]).await;
     status().await;
-    podium.run(&["wait", "deploy/hello", "--for=condition=Available", "--timeout=60s"]).await;
+    podium.run(&["wait", "deploy/hello", "--for=condition=Available", "--timeout=120s"]).await;
     podium.run(&["wait", "deploy/hello", "--for=jsonpath={.status.replicas}=3"]).await;
     let unmet = ["wait", "deploy/hello", "--for=condition=Nothing", "--timeout=0s"];
     has(&podium.fail(&unmet, "").await, &["not within", "podium describe"]);
@@ -140,13 +138,13 @@ async fn a_file_is_run_logged_and_its_exit_code_passed_on() {
         &ran,
         &["deployment.apps/hello created", "service/hello created", "http://hello.localhost:"],
     );
-    podium.run(&["rollout", "status", "deploy/hello", "--timeout=60s"]).await;
-    assert_eq!(get(&cluster, "hello.localhost", "/").await.unwrap().0, 200);
+    podium.run(&["rollout", "status", "deploy/hello", "--timeout=120s"]).await;
+    served(&cluster, "hello.localhost", "/").await;
     has(&podium.fail(&["run", &hello], "").await, &["is there already", "podium delete"]);
 
     let ticker = file("examples/ticker/ticker.wasm").display().to_string();
     podium.run(&["run", &ticker, "--replicas=2"]).await;
-    podium.run(&["rollout", "status", "deploy/ticker", "--timeout=60s"]).await;
+    podium.run(&["rollout", "status", "deploy/ticker", "--timeout=120s"]).await;
     eventually("both Pods' lines are interleaved", async || {
         let log = podium.run(&["logs", "deploy/ticker", "--tail=2"]).await;
         let pods: std::collections::BTreeSet<_> =

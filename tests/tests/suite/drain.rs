@@ -1,9 +1,7 @@
 //! Taking a node out of service, as its operators do with kubectl.
-use std::time::Duration;
-
 use podium_tests::eventually;
 
-use crate::support::{cluster, create, events, pods, push, rolled_out, web};
+use crate::support::{cluster, create, events, pods, push, rolled_out, shows, web};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerImage, Node};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -34,18 +32,21 @@ async fn a_node_is_drained_as_its_budgets_allow_and_taken_back() {
     })
     .await;
 
-    let drain = ["drain", node, "--force", "--timeout=2s"];
-    let refused = kubectl.try_run(&drain, "").await;
-    assert!(!refused.success, "{refused:?}");
     let told = "Cannot evict pod as it would violate the pod's disruption budget.";
-    assert!(refused.stderr.contains(told), "{refused:?}");
+    eventually("the budget is told of", async || {
+        let refused = kubectl.try_run(&["drain", node, "--force", "--timeout=2s"], "").await;
+        assert!(!refused.success, "{refused:?}");
+        // On a loaded machine its time may be over before it has asked.
+        if refused.stderr.contains(told) { Ok(()) } else { Err(refused) }
+    })
+    .await;
     assert_eq!(pods(&client, "hello").await.len(), 2);
     assert!(kubectl.run(&["get", node]).await.contains("SchedulingDisabled"));
 
     kubectl
         .run(&["patch", "pdb", "hello", "--type=merge", "-p", r#"{"spec":{"minAvailable":0}}"#])
         .await;
-    let drained = kubectl.run(&["drain", node, "--force", "--timeout=60s"]).await;
+    let drained = kubectl.run(&["drain", node, "--force", "--timeout=120s"]).await;
     assert!(drained.contains("evicted") && drained.contains("drained"), "{drained}");
     eventually("the replacements wait", async || {
         let shown = kubectl.run(&["get", "pods"]).await;
@@ -66,9 +67,8 @@ async fn a_node_is_drained_as_its_budgets_allow_and_taken_back() {
         if images.iter().any(is_named) { Ok(()) } else { Err(format!("{images:?}")) }
     })
     .await;
-    let told = kubectl.run(&["describe", "pods"]).await;
-    assert!(told.contains("1 node(s) were unschedulable"), "{told}");
+    shows(&kubectl, &["describe", "pods"], &["1 node(s) were unschedulable"]).await;
 
     kubectl.run(&["uncordon", node]).await;
-    tokio::time::timeout(Duration::from_secs(60), rolled_out(&client, "hello")).await.unwrap();
+    rolled_out(&client, "hello").await;
 }

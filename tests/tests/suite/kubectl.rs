@@ -1,6 +1,6 @@
 //! An unmodified kubectl, as its users use it.
 
-use crate::support::{cluster, push};
+use crate::support::{cluster, push, shows};
 use podium_tests::{Cluster, Tool, eventually, file};
 
 /// A cluster with the example `hello` applied by kubectl, if kubectl is here.
@@ -12,7 +12,7 @@ async fn with_hello() -> Option<(Cluster, Tool)> {
     let manifest = file("examples/hello/hello.yaml").display().to_string();
     let applied = kubectl.run(&["apply", "-f", &manifest]).await;
     assert_eq!(applied, "deployment.apps/hello created\nservice/hello created\n");
-    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=60s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=120s"]).await;
     Some((cluster, kubectl))
 }
 
@@ -65,20 +65,20 @@ async fn get_prints_tables_and_every_other_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn describe_logs_and_events_tell_what_happened() {
     let Some((cluster, kubectl)) = with_hello().await else { return };
-    let described = kubectl.run(&["describe", "deployment", "hello"]).await;
-    has(&described, &["RollingUpdate", "NewReplicaSet", "ScalingReplicaSet", "2 available"]);
-    let pods = kubectl.run(&["describe", "pods", "-l", "app=hello"]).await;
-    has(&pods, &["Scheduled", "Started", "Ready", "Limits:", "cpu:", "500m"]);
+    let parts = ["RollingUpdate", "NewReplicaSet", "ScalingReplicaSet", "2 available"];
+    shows(&kubectl, &["describe", "deployment", "hello"], &parts).await;
+    let parts = ["Scheduled", "Started", "Ready", "Limits:", "cpu:", "500m"];
+    shows(&kubectl, &["describe", "pods", "-l", "app=hello"], &parts).await;
     has(
         &kubectl.run(&["describe", "node"]).await,
         &["Capacity:", "Allocatable:", "Allocated resources:"],
     );
-    has(&kubectl.run(&["describe", "service", "hello"]).await, &["Endpoints:", "10.64."]);
-    has(&kubectl.run(&["events"]).await, &["SuccessfulCreate", "Scheduled"]);
+    shows(&kubectl, &["describe", "service", "hello"], &["Endpoints:", "10.64."]).await;
+    shows(&kubectl, &["events"], &["SuccessfulCreate", "Scheduled"]).await;
     push(&cluster, "examples/ticker/ticker.wasm", "ticker:latest").await;
     let manifest = file("examples/ticker/ticker.yaml").display().to_string();
     kubectl.run(&["apply", "-f", &manifest]).await;
-    kubectl.run(&["rollout", "status", "deployment/ticker", "--timeout=60s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/ticker", "--timeout=120s"]).await;
     eventually("the program's lines are in its log", async || {
         let log = kubectl.run(&["logs", "deployment/ticker", "--tail", "2"]).await;
         if log.lines().count() == 2 && log.contains("tick ") { Ok(()) } else { Err(log) }
@@ -96,7 +96,7 @@ async fn objects_are_created_changed_and_deleted() {
     kubectl.run(&["create", "namespace", "team"]).await;
     kubectl.run(&["create", "serviceaccount", "robot", "-n", "team"]).await;
     kubectl.run(&["create", "deployment", "made", "--image=hello:latest", "--replicas=1"]).await;
-    kubectl.run(&["rollout", "status", "deployment/made", "--timeout=60s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/made", "--timeout=120s"]).await;
     kubectl.run(&["label", "configmap", "settings", "tier=web"]).await;
     kubectl.run(&["annotate", "configmap", "settings", "note=hi"]).await;
     kubectl.run(&["patch", "configmap", "settings", "-p", r#"{"data":{"b":"2"}}"#]).await;
@@ -121,10 +121,10 @@ async fn objects_are_created_changed_and_deleted() {
         "3"
     );
     kubectl.run(&["delete", "configmap", "settings"]).await;
-    kubectl.run(&["delete", "namespace", "team", "--timeout=60s"]).await;
+    kubectl.run(&["delete", "namespace", "team", "--timeout=120s"]).await;
     let gone = kubectl.fail(&["get", "serviceaccount", "robot", "-n", "team"], "").await;
     has(&gone, &["not found"]);
-    kubectl.run(&["delete", "deployment", "made", "--cascade=foreground", "--timeout=60s"]).await;
+    kubectl.run(&["delete", "deployment", "made", "--cascade=foreground", "--timeout=120s"]).await;
     assert_eq!(kubectl.run(&["get", "pods", "-l", "app=made"]).await, "");
 }
 
@@ -132,7 +132,7 @@ async fn objects_are_created_changed_and_deleted() {
 async fn deployments_are_scaled_rolled_out_and_undone() {
     let Some((_cluster, kubectl)) = with_hello().await else { return };
     let status =
-        async || kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=60s"]).await;
+        async || kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=120s"]).await;
     kubectl.run(&["scale", "deployment", "hello", "--replicas=3"]).await;
     has(&status().await, &["successfully rolled out"]);
     kubectl.run(&["set", "image", "deployment/hello", "hello=prober:latest"]).await;
@@ -162,7 +162,7 @@ async fn deployments_are_scaled_rolled_out_and_undone() {
     status().await;
     kubectl.run(&["rollout", "restart", "deployment/hello"]).await;
     status().await;
-    kubectl.run(&["wait", "deployment/hello", "--for=condition=Available", "--timeout=60s"]).await;
+    kubectl.run(&["wait", "deployment/hello", "--for=condition=Available", "--timeout=120s"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

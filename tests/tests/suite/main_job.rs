@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::support::{cluster, create, get, patch_deployment, pods, push, rolled_out, web};
+use crate::support::{
+    cluster, create, get, patch_deployment, pods, push, readiness, rolled_out, web,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
@@ -56,8 +58,8 @@ async fn functions_call_each_other_by_the_name_of_a_service() {
     let Some(kubectl) = cluster.kubectl() else { return };
     let manifest = file("examples/greeting/greeting.yaml").display().to_string();
     kubectl.run(&["apply", "-f", &manifest]).await;
-    kubectl.run(&["rollout", "status", "deployment/frontend", "--timeout=60s"]).await;
-    kubectl.run(&["rollout", "status", "deployment/greeter", "--timeout=60s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/frontend", "--timeout=120s"]).await;
+    kubectl.run(&["rollout", "status", "deployment/greeter", "--timeout=120s"]).await;
     let expected = "The greeter says: Welcome, Ada! (signed the management)\n";
     for host in ["frontend.localhost", "greeting.example"] {
         eventually("the frontend passes the greeting on", async || {
@@ -85,7 +87,7 @@ async fn no_request_fails_while_pods_come_and_go() {
     let image = |image: &str| {
         json!({"spec": {"template": {"spec": {"containers": [
         {"name": "web", "image": image, "ports": [{"containerPort": 8080}],
-         "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}}]}}}})
+         "readinessProbe": readiness()}]}}}})
     };
     patch_deployment(&client, "hello", &image("hello:v2")).await;
     rolled_out(&client, "hello").await;

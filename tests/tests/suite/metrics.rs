@@ -7,7 +7,7 @@ use kube::{Api, Client};
 use podium_tests::{Cluster, eventually};
 use serde_json::{Value, json};
 
-use crate::support::{cluster, create, push, rolled_out};
+use crate::support::{cluster, create, push, rolled_out, shows};
 
 /// A program that spins within 100m.
 fn burner(replicas: u32) -> Value {
@@ -76,23 +76,30 @@ async fn what_a_program_burns_is_shown_by_top_and_to_prometheus() {
     })
     .await;
 
-    let page = get(&client, "/metrics").await.unwrap();
-    for family in [
+    let families = [
         "apiserver_request_total{",
         "apiserver_request_duration_seconds_bucket{",
-        "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1",
         "apiserver_storage_objects{resource=\"pods\"} 1",
         "etcd_request_duration_seconds_count{operation=\"create\"}",
         "process_cpu_seconds_total",
         "scheduler_schedule_attempts_total{",
         "workqueue_adds_total{name=\"replicaset\"}",
-    ] {
-        assert!(page.lines().any(|line| line.starts_with(family)), "{family} is not in\n{page}");
-    }
+    ];
+    let page = eventually("every family is there", async || {
+        let page = get(&client, "/metrics").await?;
+        let there = |family: &str| page.lines().any(|line| line.starts_with(family));
+        match families.into_iter().find(|family| !there(family)) {
+            None => Ok(page),
+            Some(family) => Err(format!("{family} is not in\n{page}")),
+        }
+    })
+    .await;
+    let inflight = "apiserver_current_inflight_requests{request_kind=\"readOnly\"} ";
+    let inflight = page.lines().find_map(|line| line.strip_prefix(inflight)).unwrap();
+    assert!(inflight.parse::<u32>().unwrap() >= 1, "this request itself, of {inflight}");
 
     let Some(kubectl) = cluster.kubectl() else { return };
-    let top = kubectl.run(&["top", "pod", "-l", "app=burner", "--containers"]).await;
-    assert!(top.contains("main"), "{top}");
+    shows(&kubectl, &["top", "pod", "-l", "app=burner", "--containers"], &["main"]).await;
     let top = kubectl.run(&["top", "node"]).await;
     assert!(top.contains('%') && !top.contains("<unknown>"), "{top}");
 }

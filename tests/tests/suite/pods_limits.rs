@@ -10,6 +10,10 @@ fn reason(pod: &Pod) -> Option<String> {
     pod.status.clone()?.reason
 }
 
+fn is_running(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_writes_more_than_its_limits_is_evicted() {
     let cluster = cluster(&[]).await;
@@ -25,9 +29,10 @@ async fn who_writes_more_than_its_limits_is_evicted() {
         object
     };
     let limit = |size: &str| json!({"limits": {"ephemeral-storage": size}});
+    create::<Pod>(&client, &writer("modest", json!("8Mi"), limit("8Mi"))).await;
+    logs(&client, "modest", "filled\n").await;
     create::<Pod>(&client, &writer("volume", json!("1Mi"), json!({}))).await;
     create::<Pod>(&client, &writer("total", json!(null), limit("2Mi"))).await;
-    create::<Pod>(&client, &writer("modest", json!("8Mi"), limit("8Mi"))).await;
     for (name, words) in [
         ("volume", "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". "),
         ("total", "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "),
@@ -56,8 +61,7 @@ async fn a_node_that_runs_low_on_memory_evicts_the_greediest() {
         object
     };
     create::<Pod>(&client, &hog("modest", "60", "100Mi")).await;
-    seen(&client, "modest", |pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"))
-        .await;
+    seen(&client, "modest", is_running).await;
     create::<Pod>(&client, &hog("greedy", "130", "1Mi")).await;
 
     let evicted = seen(&client, "greedy", |pod| reason(pod).as_deref() == Some("Evicted")).await;
@@ -66,7 +70,8 @@ async fn a_node_that_runs_low_on_memory_evicts_the_greediest() {
         message.starts_with("The node was low on resource: memory. Threshold quantity: 100Mi, "),
         "{message}"
     );
-    assert!(message.contains("Container main was using 13"), "{message}");
+    // How much depends on how far it had come.
+    assert!(message.contains("Container main was using "), "{message}");
     assert!(message.contains("request is 1Mi, has larger consumption of memory."), "{message}");
     let nodes = Api::<Node>::all(client.clone());
     eventually("the node says that it is under pressure", async || {
@@ -98,8 +103,7 @@ async fn a_pod_is_resized_while_it_runs() {
     object["spec"]["containers"][0]["resources"] =
         json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "100m", "memory": "32Mi"}});
     create::<Pod>(&client, &object).await;
-    seen(&client, "grows", |pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"))
-        .await;
+    seen(&client, "grows", is_running).await;
     let resize = |request: &str, limit: &str| {
         let limits = json!({"limits": {"cpu": limit}, "requests": {"cpu": request}});
         let patch = json!({"spec": {"containers": [{"name": "main", "resources": limits}]}});
@@ -133,7 +137,8 @@ async fn a_pod_is_resized_while_it_runs() {
     }
     assert_eq!(resources(&waiting), Some(("200m".to_owned(), 0)));
     kubectl.run(&[&arguments[..], &[resize("30m", "300m").as_str()]].concat()).await;
-    seen(&client, "grows", |pod| waits(pod).is_none() && resources(pod).unwrap().0 == "300m").await;
+    let grown = Some(("300m".to_owned(), 0));
+    seen(&client, "grows", |pod| waits(pod).is_none() && resources(pod) == grown).await;
 
     let quality = json!({"spec": {"containers": [{"name": "main", "image": "other"}]}}).to_string();
     let refused = kubectl.fail(&[&arguments[..], &[quality.as_str()]].concat(), "").await;

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use podium_tests::{Cluster, Options, eventually, file};
+use podium_tests::{Cluster, Options, Tool, eventually, file};
 use serde_json::{Value, json};
 
 /// A cluster of the program under test.
@@ -37,7 +37,7 @@ pub fn web(name: &str, image: &str, replicas: u32) -> (Value, Value) {
                 "metadata": {"labels": {"app": name}},
                 "spec": {"containers": [{
                     "name": "web", "image": image, "ports": [{"containerPort": 8080}],
-                    "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+                    "readinessProbe": readiness(),
                 }]},
             },
         },
@@ -47,6 +47,11 @@ pub fn web(name: &str, image: &str, replicas: u32) -> (Value, Value) {
         "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
     });
     (deployment, service)
+}
+
+/// Whether a function answers, asked often; a loaded machine may take its time.
+pub fn readiness() -> Value {
+    json!({"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30})
 }
 
 /// Creates an object of a kind that kube knows.
@@ -113,6 +118,15 @@ pub async fn get_within(
     }
 }
 
+/// Waits until the gateway answers with 200, which it does once it has seen an endpoint.
+pub async fn served(cluster: &Cluster, host: &str, path: &str) -> String {
+    eventually(&format!("{host}{path} is served"), async || match get(cluster, host, path).await {
+        Ok((200, body)) => Ok(body),
+        other => Err(other),
+    })
+    .await
+}
+
 /// The program for tests.
 pub const TOOLBOX: &str = "tests/guests/toolbox.wasm";
 
@@ -153,6 +167,16 @@ pub async fn events(client: &Client, name: &str, reason: &str, words: &str) {
             r.as_deref() == Some(reason) && message.contains(words)
         };
         if told.iter().any(is) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+/// Waits until a tool prints all of these parts: events and endpoints come after what they tell of.
+pub async fn shows(tool: &Tool, arguments: &[&str], parts: &[&str]) {
+    eventually(&format!("{arguments:?} shows {parts:?}"), async || {
+        let output = tool.try_run(arguments, "").await;
+        let all = parts.iter().all(|part| output.stdout.contains(part));
+        if output.success && all { Ok(()) } else { Err(output) }
     })
     .await;
 }

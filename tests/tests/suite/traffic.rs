@@ -1,7 +1,7 @@
 //! The gateway with TLS, and what Services promise.
 use std::sync::Arc;
 
-use crate::support::{cluster, create, get, push, rolled_out, web};
+use crate::support::{cluster, create, patch_deployment, pods, push, rolled_out, served, web};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Endpoints, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -116,23 +116,36 @@ async fn the_service_kubernetes_names_the_api_server_as_its_endpoint() {
 async fn a_function_keeps_its_instances_where_its_pod_says_so() {
     let cluster = cluster(&[]).await;
     let client = cluster.client().await.unwrap();
-    push(&cluster, "examples/hello/hello.wasm", "hello:v1").await;
-    let (mut deployment, service) = web("hello", "hello:v1", 1);
-    let annotations = json!({"podium.dev/reuse.web": "100"});
-    deployment["spec"]["template"]["metadata"]["annotations"] = annotations;
+    push(&cluster, "tests/guests/prober.wasm", "prober:v1").await;
+    let (deployment, service) = web("prober", "prober:v1", 1);
     create::<Deployment>(&client, &deployment).await;
     create::<Service>(&client, &service).await;
-    rolled_out(&client, "hello").await;
-    for _ in 0..250 {
-        assert_eq!(get(&cluster, "hello.localhost", "/").await.unwrap().0, 200);
+    rolled_out(&client, "prober").await;
+    let count = async || {
+        let body = served(&cluster, "prober.localhost", "/count").await;
+        body.trim().parse::<u64>().unwrap()
+    };
+    for _ in 0..20 {
+        assert_eq!(count().await, 1, "an instance serves one request");
     }
 
-    let wrong = json!({"spec": {"template": {"metadata": {"annotations": {
-        "podium.dev/reuse.web": "often",
-    }}}}});
-    crate::support::patch_deployment(&client, "hello", &wrong).await;
+    let reuse = async |value: &str| {
+        let annotations = json!({"podium.dev/reuse.web": value});
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+        patch_deployment(&client, "prober", &patch).await;
+    };
+    reuse("10").await;
+    rolled_out(&client, "prober").await;
+    eventually("an instance counts on", async || {
+        let seen = count().await;
+        assert!(seen <= 10, "request {seen} of an instance that serves ten");
+        if seen >= 3 { Ok(()) } else { Err(seen) }
+    })
+    .await;
+
+    reuse("often").await;
     eventually("the Pod says what is wrong", async || {
-        let pods = crate::support::pods(&client, "hello").await;
+        let pods = pods(&client, "prober").await;
         let statuses = pods.iter().flat_map(|pod| pod.status.iter());
         let text = format!("{:?}", statuses.collect::<Vec<_>>());
         if text.contains("podium.dev/reuse.web must be true") { Ok(()) } else { Err(text) }
