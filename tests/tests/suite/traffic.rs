@@ -1,7 +1,7 @@
 //! The gateway with TLS, and what Services promise.
 use std::sync::Arc;
 
-use crate::support::{cluster, create, patch_deployment, pods, push, rolled_out, served, web};
+use crate::support::{cluster, create, get, patch_deployment, pods, push, rolled_out, served, web};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Endpoints, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
