@@ -21,6 +21,7 @@ mod resource;
 pub mod schema;
 mod selector;
 mod status;
+mod taint;
 
 pub use age::{age, human_duration};
 pub use authorize::{Attributes, Authorizer, Decision, Rule, User};
@@ -34,6 +35,7 @@ pub use resource::{
 };
 pub use selector::{FieldSelector, LabelSelector, SelectorError};
 pub use status::ApiError;
+pub use taint::tolerates;
 
 /// The version of Kubernetes whose API this is; the schema tables are made for it.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";

@@ -18,6 +18,7 @@ pub use crate::api::cron::{Schedule, time_zone};
 pub use crate::api::indexes::Indexes;
 pub use crate::api::{
     LabelSelector, ObjectKey, Quantity, QuantityError, SelectorError, User, int_or_string, names,
+    tolerates,
 };
 
 /// The HTTP status code of an answer that refuses; none if there was no answer.

@@ -3,16 +3,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::pods;
 use crate::client::status_code;
 
-/// Why a Pod goes, for its condition `DisruptionTarget`.
+/// Why a Pod goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Cause {
-    /// One word.
-    pub reason: &'static str,
+    /// One word for its condition `DisruptionTarget`; it gets none without.
+    pub reason: Option<&'static str>,
     /// A sentence.
     pub message: &'static str,
     /// Whether the Pod has failed by it: nobody is left who could say so.
@@ -32,15 +32,7 @@ pub async fn disrupt(
     let name = meta.name.as_deref().unwrap_or_default();
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    if !pods::is_terminal(pod) && !says(pod, cause.reason) {
-        let mut status = json!({"conditions": [{
-            "type": "DisruptionTarget", "status": "True",
-            "reason": cause.reason, "message": cause.message,
-            "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        }]});
-        if cause.fails {
-            status["phase"] = json!("Failed");
-        }
+    if let Some(status) = told(pod, cause, now) {
         let patch = Patch::Strategic(json!({"metadata": {"uid": meta.uid}, "status": status}));
         if absent_is_done(api.patch_status(name, &PatchParams::default(), &patch).await)?.is_none()
         {
@@ -53,6 +45,23 @@ pub async fn disrupt(
         ..DeleteParams::default()
     };
     absent_is_done(api.delete(name, &deletion).await).map(drop)
+}
+
+/// What the status has to say before the Pod goes; none if it says so already.
+fn told(pod: &Pod, cause: Cause, now: Timestamp) -> Option<Value> {
+    let mut status = json!({});
+    if let Some(reason) = cause.reason.filter(|reason| !says(pod, reason)) {
+        status["conditions"] = json!([{
+            "type": "DisruptionTarget", "status": "True",
+            "reason": reason, "message": cause.message,
+            "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        }]);
+    }
+    if cause.fails {
+        status["phase"] = json!("Failed");
+    }
+    let is_news = status.as_object().is_some_and(|status| !status.is_empty());
+    (is_news && !pods::is_terminal(pod)).then_some(status)
 }
 
 fn says(pod: &Pod, reason: &str) -> bool {
@@ -68,5 +77,33 @@ fn absent_is_done<T>(answer: Result<T, kube::Error>) -> Result<Option<T>, kube::
         Ok(answer) => Ok(Some(answer)),
         Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(cause: Cause, status: Value) -> Option<Value> {
+        let pod = serde_json::from_value(json!({"status": status})).unwrap();
+        told(&pod, cause, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn the_status_says_only_what_is_news() {
+        let by_taint = Cause { reason: Some("Taint"), message: "m", fails: false, force: false };
+        let status = after(by_taint, json!({"phase": "Running"})).unwrap();
+        assert_eq!(
+            (&status["conditions"][0]["reason"], status.get("phase")),
+            (&json!("Taint"), None)
+        );
+        assert_eq!(after(by_taint, json!({"phase": "Succeeded"})), None);
+        assert_eq!(
+            after(by_taint, json!({"phase": "Running", "conditions": status["conditions"]})),
+            None
+        );
+        let unsaid = Cause { reason: None, fails: true, ..by_taint };
+        assert_eq!(after(unsaid, json!({"phase": "Pending"})), Some(json!({"phase": "Failed"})));
+        assert_eq!(after(unsaid, json!({"phase": "Failed"})), None);
     }
 }

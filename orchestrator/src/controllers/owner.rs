@@ -106,6 +106,22 @@ pub fn list_or_absent<T: Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
+/// Names the owners that would adopt an object that nobody controls; `selector` is where they say so.
+pub fn would_adopt<O: Resource<DynamicType = ()>>(
+    owners: &Informer<O>,
+    selector: fn(&O) -> Option<&LabelSelector>,
+    object: &ObjectMeta,
+    add: &mut dyn FnMut(ObjectKey),
+) {
+    let Some(namespace) = object.namespace.as_deref() else { return };
+    for owner in owners.by(&Index::NAMESPACE, namespace) {
+        let selects = selector(&owner).map(Selects::new);
+        if selects.is_some_and(|s| s.is_ok_and(|s| s.matches(object.labels.as_ref()))) {
+            add(ObjectKey::new(namespace, owner.meta().name.clone().unwrap_or_default()));
+        }
+    }
+}
+
 /// What `owner` does with an object that it may control.
 pub fn claim(owner: &ObjectMeta, selects: &Selects, object: &ObjectMeta) -> Claim {
     let selected = selects.matches(object.labels.as_ref());

@@ -74,6 +74,16 @@ pub(super) struct Amount {
     pub memory: i64,
 }
 
+impl Amount {
+    /// Both together; what is too much to be counted is as much as can be.
+    fn and(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_add(other.cpu),
+            memory: self.memory.saturating_add(other.memory),
+        }
+    }
+}
+
 /// The limits of a container for the runtime.
 pub(super) fn of(
     container: &Container,
@@ -155,13 +165,12 @@ pub(super) fn strays<'a>(
 pub(super) fn requested(spec: &PodSpec) -> Result<Amount, ResourceError> {
     let mut sum = Amount::default();
     for container in &spec.containers {
-        let amount = request(container.resources.as_ref())?;
-        sum = Amount { cpu: sum.cpu + amount.cpu, memory: sum.memory + amount.memory };
+        sum = sum.and(request(container.resources.as_ref())?);
     }
     for init in spec.init_containers.iter().flatten() {
         let amount = request(init.resources.as_ref())?;
         if init.restart_policy.as_deref() == Some("Always") {
-            sum = Amount { cpu: sum.cpu + amount.cpu, memory: sum.memory + amount.memory };
+            sum = sum.and(amount);
         } else {
             sum = Amount { cpu: sum.cpu.max(amount.cpu), memory: sum.memory.max(amount.memory) };
         }
@@ -320,5 +329,12 @@ mod tests {
             ],
         }));
         assert_eq!(requested(&spec.unwrap()).unwrap(), Amount { cpu: 300, memory: 2 << 20 });
+    }
+
+    #[test]
+    fn requests_beyond_all_bounds_do_not_become_small_ones() {
+        let huge = json!({"name": "c", "resources": {"requests": {"memory": "7Ei"}}});
+        let spec = serde_json::from_value(json!({"containers": [huge, huge]})).unwrap();
+        assert_eq!(requested(&spec).unwrap().memory, i64::MAX);
     }
 }

@@ -7,6 +7,17 @@ use serde_json::{Value, json};
 
 use crate::client::{ObjectKey, status_code};
 
+/// What a Pod's status is to say of the node that makes room for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Nomination {
+    /// What it says.
+    Stays,
+    /// That this one does.
+    On(String),
+    /// That none does.
+    Ends,
+}
+
 /// A decision that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -62,15 +73,31 @@ pub(super) async fn bind(
 }
 
 /// Says in the Pod's status that it fits nowhere, and where room is being made
-/// for it; writes nothing if it says so already.
+/// for it; asks for nothing if it says so already.
 pub(super) async fn mark_unschedulable(
     client: Client,
     key: ObjectKey,
     pod: &Pod,
     message: &str,
-    nominated: Option<&str>,
+    nomination: &Nomination,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let Some(patch) = unschedulable(pod, message, nomination, now) else { return Ok(()) };
+    let api: Api<Pod> = Api::namespaced(client, &key.namespace);
+    match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(()),
+        Err(source) => Err(Error::Condition { pod: key, source }),
+    }
+}
+
+/// The patch of that; none if the status says it already.
+fn unschedulable(
+    pod: &Pod,
+    message: &str,
+    nomination: &Nomination,
+    now: Timestamp,
+) -> Option<Value> {
     let status = pod.status.as_ref();
     let conditions = status.and_then(|status| status.conditions.as_ref());
     let old = conditions.into_iter().flatten().find(|condition| condition.type_ == "PodScheduled");
@@ -78,9 +105,14 @@ pub(super) async fn mark_unschedulable(
         condition.status == "False" && condition.message.as_deref() == Some(message)
     };
     let named = status.and_then(|status| status.nominated_node_name.as_deref());
-    let renamed = nominated.is_some() && nominated != named;
-    if old.is_some_and(says) && !renamed {
-        return Ok(());
+    let named = named.filter(|node| !node.is_empty());
+    let wanted = match nomination {
+        Nomination::Stays => named,
+        Nomination::On(node) => Some(node.as_str()),
+        Nomination::Ends => None,
+    };
+    if old.is_some_and(says) && wanted == named {
+        return None;
     }
     let since = old
         .filter(|condition| condition.status == "False")
@@ -90,16 +122,10 @@ pub(super) async fn mark_unschedulable(
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": message, "lastTransitionTime": text(since),
     }]});
-    if renamed {
-        status["nominatedNodeName"] = json!(nominated);
+    if wanted != named {
+        status["nominatedNodeName"] = json!(wanted);
     }
-    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-    let api: Api<Pod> = Api::namespaced(client, &key.namespace);
-    match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(status_code(&error), Some(404 | 409)) => Ok(()),
-        Err(source) => Err(Error::Condition { pod: key, source }),
-    }
+    Some(json!({"metadata": {"uid": pod.metadata.uid}, "status": status}))
 }
 
 /// Says that no room is being made for a Pod any more.
@@ -149,4 +175,29 @@ pub(super) async fn evict(
 
 fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nomination_is_written_and_taken_back_but_not_told_twice() {
+        let pod: Pod = serde_json::from_value(json!({"status": {
+            "nominatedNodeName": "a",
+            "conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}],
+        }}))
+        .unwrap();
+        let patch = |message: &str, nomination: Nomination| {
+            unschedulable(&pod, message, &nomination, Timestamp::UNIX_EPOCH)
+        };
+        let on = |node: &str| Nomination::On(node.into());
+        assert_eq!(patch("no room", Nomination::Stays), None);
+        assert_eq!(patch("no room", on("a")), None);
+        assert_eq!(patch("no room", on("b")).unwrap()["status"]["nominatedNodeName"], "b");
+        let ends = patch("no room", Nomination::Ends).unwrap();
+        assert!(ends["status"].as_object().unwrap()["nominatedNodeName"].is_null());
+        let stays = patch("no nodes", Nomination::Stays).unwrap();
+        assert_eq!(stays["status"].get("nominatedNodeName"), None);
+    }
 }

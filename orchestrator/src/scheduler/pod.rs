@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{NodeSelectorTerm, Pod, PreferredSchedulingTerm, Toleration};
+use k8s_openapi::api::core::v1::{
+    Container, NodeSelectorTerm, Pod, PodSpec, PreferredSchedulingTerm, Toleration,
+};
 
 use super::requests::Requests;
 use super::terms::{Constraint, PodTerms};
@@ -31,6 +33,10 @@ impl HostPort {
 /// A Pod as the scheduler sees it.
 #[derive(Debug, Clone, Default)]
 pub struct PodInfo {
+    /// Its uid: another Pod may take its name.
+    pub uid: String,
+    /// `metadata.generation`: our own writes to the status do not change it.
+    pub generation: i64,
     /// Its namespace.
     pub namespace: String,
     /// Its labels, by which others are near to it or far from it.
@@ -83,6 +89,8 @@ impl PodInfo {
         let (terms, terms_text) = PodTerms::of(pod);
         let status = pod.status.as_ref();
         Self {
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            generation: pod.metadata.generation.unwrap_or_default(),
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             labels: pod.metadata.labels.clone().unwrap_or_default(),
             requests: Requests::of(pod),
@@ -90,8 +98,8 @@ impl PodInfo {
             affinity: required.map(|required| required.node_selector_terms.clone()),
             preferred: preferred.unwrap_or_default(),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
-            ports: ports(pod),
-            images: images(pod),
+            ports: ports(spec),
+            images: images(spec),
             terms: Arc::new(terms),
             terms_text,
             spread: Constraint::of(pod),
@@ -103,11 +111,19 @@ impl PodInfo {
             nominated: status.and_then(|s| s.nominated_node_name.clone()).filter(|n| !n.is_empty()),
         }
     }
+
+    /// The labels of nodes by which it goes.
+    pub fn topology_keys(&self) -> impl Iterator<Item = &str> {
+        let spread = self.spread.iter().map(|constraint| constraint.topology_key.as_str());
+        self.terms.topology_keys().chain(spread)
+    }
 }
 
-fn ports(pod: &Pod) -> Vec<HostPort> {
-    let Some(spec) = &pod.spec else { return Vec::new() };
-    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+/// The host ports of the containers that run side by side.
+fn ports(spec: &PodSpec) -> Vec<HostPort> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|init| is_sidecar(init));
+    let running = sidecars.chain(&spec.containers);
+    let ports = running.flat_map(|container| container.ports.iter().flatten());
     let taken = ports.filter_map(|port| {
         let ip = port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default();
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
@@ -116,10 +132,14 @@ fn ports(pod: &Pod) -> Vec<HostPort> {
     taken.collect()
 }
 
-fn images(pod: &Pod) -> Vec<String> {
-    let Some(spec) = &pod.spec else { return Vec::new() };
-    let images = spec.containers.iter().filter_map(|container| container.image.as_deref());
-    images.map(with_tag).collect()
+fn images(spec: &PodSpec) -> Vec<String> {
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    containers.filter_map(|container| container.image.as_deref()).map(with_tag).collect()
+}
+
+/// Whether an init container goes on running beside the others.
+pub(super) fn is_sidecar(init: &Container) -> bool {
+    init.restart_policy.as_deref() == Some("Always")
 }
 
 /// An image's name with its tag, as nodes list it.
@@ -161,5 +181,23 @@ mod tests {
         );
         assert_eq!(pod.images, ["registry:5000/web:latest"]);
         assert_eq!((pod.ports.len(), pod.priority, pod.preempts), (1, 7, false));
+    }
+
+    #[test]
+    fn sidecars_take_ports_and_all_images_are_wanted() {
+        let container = |image: &str, port: i32, restart: Option<&str>| {
+            json!({"name": image, "image": image, "restartPolicy": restart,
+                "ports": [{"containerPort": port, "hostPort": port}]})
+        };
+        let pod = PodInfo::of(
+            &serde_json::from_value(json!({"spec": {
+                "containers": [container("web:1", 80, None)],
+                "initContainers": [container("setup:1", 81, None), container("proxy:1", 82, Some("Always"))],
+            }}))
+            .unwrap(),
+        );
+        let ports: Vec<i32> = pod.ports.iter().map(|port| port.port).collect();
+        assert_eq!(ports, [82, 80]);
+        assert_eq!(pod.images, ["setup:1", "proxy:1", "web:1"]);
     }
 }

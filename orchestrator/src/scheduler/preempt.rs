@@ -1,6 +1,7 @@
 //! Taking the place of Pods of lower priority (`DefaultPreemption`). Pure.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -70,6 +71,24 @@ struct Victim {
     started: Option<Timestamp>,
 }
 
+/// Why no room is made for a Pod; `Display` is kube-scheduler's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRoom {
+    /// It may not take the place of others, or waits for those to go that have to.
+    Ineligible(&'static str),
+    /// There is no node where it would help.
+    Nowhere(String),
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ineligible(why) => write!(f, "not eligible due to {why}."),
+            Self::Nowhere(why) => f.write_str(why),
+        }
+    }
+}
+
 /// Finds room for a Pod that fits nowhere; otherwise says why there is none.
 ///
 /// The snapshot is as before afterwards.
@@ -80,12 +99,12 @@ pub fn preempt(
     refused: &Unschedulable,
     budgets: &[Budget],
     config: &Config,
-) -> Result<Preemption, String> {
+) -> Result<Preemption, NoRoom> {
     if !pod.preempts {
-        return Err("not eligible due to preemptionPolicy=Never.".into());
+        return Err(NoRoom::Ineligible("preemptionPolicy=Never"));
     }
-    if is_waiting(snapshot, pod) {
-        return Err("not eligible due to a terminating pod on the nominated node.".into());
+    if is_waiting(snapshot, pod, refused) {
+        return Err(NoRoom::Ineligible("a terminating pod on the nominated node"));
     }
     let wanted = CANDIDATES.max(snapshot.len() * CANDIDATES_PERCENT / 100);
     let mut candidates = Vec::new();
@@ -98,7 +117,8 @@ pub fn preempt(
         }
     }
     let Some(best) = candidates.into_iter().min_by_key(rank) else {
-        return Err(no_room(snapshot.len(), refused.resolvable.len()));
+        let why = no_room(snapshot.len(), refused.resolvable.len());
+        return Err(NoRoom::Nowhere(why));
     };
     let node = snapshot.nodes()[best.slot].name.clone();
     let outdone = snapshot.nominated_below(&node, pod.priority);
@@ -106,11 +126,14 @@ pub fn preempt(
     Ok(Preemption { node, victims, outdone })
 }
 
-/// Whether Pods are still on their way out to make room for this one.
-fn is_waiting(snapshot: &Snapshot, pod: &PodInfo) -> bool {
+/// Whether Pods are still on their way out to make room for this one, where that helps.
+fn is_waiting(snapshot: &Snapshot, pod: &PodInfo, refused: &Unschedulable) -> bool {
     let Some(node) = pod.nominated.as_deref().and_then(|name| snapshot.node(name)) else {
         return false;
     };
+    if !refused.resolvable.contains(&node.slot) {
+        return false;
+    }
     node.pods.iter().filter_map(|key| snapshot.pod(key)).any(|placed| {
         placed.priority < pod.priority
             && snapshot.class_of(placed).is_some_and(|class| class.terminating)
@@ -271,6 +294,7 @@ mod tests {
         let config = Config::default();
         let refused = schedule(snapshot, &key("new"), pod, &mut 0, &config).unwrap_err();
         preempt(snapshot, &key("new"), pod, &refused, budgets, &config)
+            .map_err(|no_room| no_room.to_string())
     }
 
     #[test]
@@ -302,6 +326,20 @@ mod tests {
         let meek = PodInfo { preempts: false, ..pod(100, "1", "new") };
         let why = tried(&mut snapshot, &meek, &[]).unwrap_err();
         assert_eq!(why, "not eligible due to preemptionPolicy=Never.");
+    }
+
+    #[test]
+    fn those_that_go_are_waited_for_only_where_that_helps() {
+        let mut snapshot = cluster(&["a", "b"], &[("b1", "b", 0, "2")]);
+        let going = PodInfo { terminating: true, ..pod(0, "2", "a1") };
+        snapshot.place(&key("a1"), &going, "a");
+        let incoming = PodInfo { nominated: Some("a".into()), ..pod(100, "2", "new") };
+        let why = tried(&mut snapshot, &incoming, &[]).unwrap_err();
+        assert_eq!(why, "not eligible due to a terminating pod on the nominated node.");
+        let mut cordoned = node("a", "2");
+        cordoned["spec"] = json!({"unschedulable": true});
+        snapshot.set_node(&serde_json::from_value(cordoned).unwrap());
+        assert_eq!(tried(&mut snapshot, &incoming, &[]).unwrap().node, "b");
     }
 
     #[test]

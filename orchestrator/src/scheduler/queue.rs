@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::PodInfo;
 use super::reason::Plugins;
 use crate::client::ObjectKey;
 use crate::metrics::scheduler::{self as metrics, Waiting};
@@ -34,8 +35,8 @@ pub struct Queue {
 #[derive(Debug)]
 struct Known {
     place: Place,
+    uid: String,
     priority: i32,
-    /// `metadata.generation`: our own writes to the status do not change it.
     generation: i64,
     order: u64,
     attempts: u32,
@@ -56,9 +57,10 @@ enum Place {
 
 impl Queue {
     /// Adds a Pod; one that waits and is of another generation now is tried again.
-    pub fn add(&mut self, key: &ObjectKey, priority: i32, generation: i64, now: Instant) {
+    pub fn add(&mut self, key: &ObjectKey, pod: &PodInfo, now: Instant) {
         if let Some(known) = self.known.get_mut(key) {
-            let changed = std::mem::replace(&mut known.generation, generation) != generation;
+            let changed =
+                std::mem::replace(&mut known.generation, pod.generation) != pod.generation;
             if changed {
                 self.unpark(key, now);
             }
@@ -66,17 +68,23 @@ impl Queue {
         }
         self.next += 1;
         let order = self.next;
-        self.ready.insert((Reverse(priority), order, key.clone()));
+        self.ready.insert((Reverse(pod.priority), order, key.clone()));
         let known = Known {
             place: Place::Ready,
-            priority,
-            generation,
+            uid: pod.uid.clone(),
+            priority: pod.priority,
+            generation: pod.generation,
             order,
             attempts: 0,
             backoff_ends: None,
             refused_by: Plugins::NONE,
         };
         self.known.insert(key.clone(), known);
+    }
+
+    /// The uid of the Pod that waits under this name.
+    pub fn uid(&self, key: &ObjectKey) -> Option<&str> {
+        self.known.get(key).map(|known| known.uid.as_str())
     }
 
     /// Forgets a Pod.
@@ -208,12 +216,16 @@ mod tests {
         ObjectKey::new("default", name)
     }
 
+    fn pod(priority: i32, generation: i64) -> PodInfo {
+        PodInfo { priority, generation, ..PodInfo::default() }
+    }
+
     #[test]
     fn higher_priorities_go_first_then_older_ones() {
         let mut queue = Queue::default();
         let now = Instant::now();
         for (name, priority) in [("a", 0), ("b", 10), ("c", 0), ("a", 0)] {
-            queue.add(&key(name), priority, 1, now);
+            queue.add(&key(name), &pod(priority, 1), now);
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.take(now)).map(|key| key.name).collect();
         assert_eq!(order, ["b", "a", "c"]);
@@ -223,7 +235,7 @@ mod tests {
     fn what_fits_nowhere_waits_for_a_change_that_helps_and_for_its_backoff() {
         let mut queue = Queue::default();
         let start = Instant::now();
-        queue.add(&key("a"), 0, 1, start);
+        queue.add(&key("a"), &pod(0, 1), start);
         assert_eq!(queue.take(start), Some(key("a")));
         queue.park(&key("a"), Plugins::RESOURCES, start);
         assert_eq!(queue.take(start + Duration::from_secs(60)), None, "nothing has changed");
@@ -239,9 +251,9 @@ mod tests {
         assert_eq!(queue.next_deadline(later + RETRY), None);
         assert_eq!(queue.take(later + RETRY), Some(key("a")));
         queue.park(&key("a"), Plugins::RESOURCES, later + RETRY);
-        queue.add(&key("a"), 0, 1, later + RETRY * 2);
+        queue.add(&key("a"), &pod(0, 1), later + RETRY * 2);
         assert!(queue.ready.is_empty() && queue.delayed.is_empty(), "its status has changed alone");
-        queue.add(&key("a"), 0, 2, later + RETRY * 2);
+        queue.add(&key("a"), &pod(0, 2), later + RETRY * 2);
         assert_eq!(queue.take(later + RETRY * 2), Some(key("a")), "its spec has changed");
         queue.remove(&key("a"));
         queue.wake(Plugins::ALL, later + RETRY);

@@ -50,8 +50,9 @@ impl Plugins {
 pub enum Reason {
     /// It is cordoned.
     Unschedulable,
-    /// It has a taint that the Pod does not tolerate: key and value.
-    Taint(String, String),
+    /// It has a taint that the Pod does not tolerate. Which one is no business of
+    /// those who make Pods.
+    Taint,
     /// It lacks labels that the Pod asks for.
     NodeAffinity,
     /// A port is taken.
@@ -77,7 +78,7 @@ impl Reason {
     pub fn plugin(&self) -> Plugins {
         match self {
             Self::Unschedulable => Plugins::UNSCHEDULABLE,
-            Self::Taint(..) => Plugins::TAINTS,
+            Self::Taint => Plugins::TAINTS,
             Self::NodeAffinity => Plugins::NODE_AFFINITY,
             Self::Ports => Plugins::PORTS,
             Self::TooManyPods | Self::Insufficient(_) => Plugins::RESOURCES,
@@ -93,9 +94,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unschedulable => f.write_str("node(s) were unschedulable"),
-            Self::Taint(key, value) => {
-                write!(f, "node(s) had untolerated taint {{{key}: {value}}}")
-            }
+            Self::Taint => f.write_str("node(s) had untolerated taint(s)"),
             Self::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::Ports => {
                 f.write_str("node(s) didn't have free ports for the requested pod ports")

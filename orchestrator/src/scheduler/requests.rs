@@ -1,17 +1,18 @@
 //! What a Pod asks for.
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource;
 
-use super::Resources;
+use super::pod::is_sidecar;
+use super::{Amount, Resources};
 use crate::client::Quantity;
 
 /// What a container that asks for no CPU counts as when nodes are compared, in
 /// thousandths, so that such Pods spread too (upstream's DefaultMilliCPURequest).
-const CPU_IF_NONE: i64 = 100;
+const CPU_IF_NONE: Amount = 100;
 /// The same for memory, in bytes (DefaultMemoryRequest).
-const MEMORY_IF_NONE: i64 = 200 << 20;
+const MEMORY_IF_NONE: Amount = 200 << 20;
 
 /// What a Pod asks for, itself counting as one Pod.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,33 +20,33 @@ pub struct Requests {
     /// Of what every node has.
     pub resources: Resources,
     /// Of what only some nodes have, by name.
-    pub extended: BTreeMap<String, i64>,
+    pub extended: BTreeMap<String, Amount>,
     /// CPU and memory as nodes are compared by: containers that ask for none count too.
-    pub scored: (i64, i64),
+    pub scored: (Amount, Amount),
 }
 
 impl Requests {
     /// The sum over containers, or the largest init container where that is more:
     /// init containers run one after another, before the others. Those that go on
     /// running beside them (restartPolicy Always) count from then on. The
-    /// overhead of the runtime class comes on top.
+    /// overhead of the runtime class comes on top. A Pod that is being resized
+    /// counts as what it has or what it wants, whichever is more.
     pub fn of(pod: &Pod) -> Self {
         let Some(spec) = &pod.spec else { return Self::default() };
         let mut sum = Self::default();
         let mut peak = Self::default();
         for container in spec.init_containers.iter().flatten() {
-            let own = asked(container);
-            if container.restart_policy.as_deref() == Some("Always") {
-                sum.raise(&own);
+            if is_sidecar(container) {
+                sum.raise(&asked_or_held(container, pod));
                 peak.largest(&sum);
             } else {
                 let mut while_it_runs = sum.clone();
-                while_it_runs.raise(&own);
+                while_it_runs.raise(&asked(container));
                 peak.largest(&while_it_runs);
             }
         }
         for container in &spec.containers {
-            sum.raise(&asked(container));
+            sum.raise(&asked_or_held(container, pod));
         }
         sum.largest(&peak);
         sum.at_least(spec);
@@ -66,6 +67,16 @@ impl Requests {
         for (name, amount) in &by.extended {
             *self.extended.entry(name.clone()).or_default() += amount;
         }
+    }
+
+    /// Whether this is more than `other` of anything.
+    pub fn exceed(&self, other: &Self) -> bool {
+        let (own, others) = (&self.resources, &other.resources);
+        let of = |name: &String| other.extended.get(name).copied().unwrap_or_default();
+        own.milli_cpu > others.milli_cpu
+            || own.memory > others.memory
+            || own.ephemeral_storage > others.ephemeral_storage
+            || self.extended.iter().any(|(name, amount)| *amount > of(name))
     }
 
     fn largest(&mut self, other: &Self) {
@@ -97,28 +108,64 @@ impl Requests {
     }
 }
 
+type Quantities = BTreeMap<String, resource::Quantity>;
+
 fn asked(container: &Container) -> Requests {
     amounts(container.resources.as_ref().and_then(|r| r.requests.as_ref()), true)
 }
 
-fn amounts(
-    requests: Option<&BTreeMap<String, resource::Quantity>>,
-    of_container: bool,
-) -> Requests {
+/// What a container asks for, or what its node holds for it where that is more;
+/// the latter alone if the node can never give what it asks for.
+fn asked_or_held(container: &Container, pod: &Pod) -> Requests {
+    let mut statuses = pod.status.iter().flat_map(|status| {
+        let (all, init) = (&status.container_statuses, &status.init_container_statuses);
+        all.iter().chain(init).flatten()
+    });
+    let held = statuses.find(|status| status.name == container.name);
+    let Some(ContainerStatus { resources: Some(given), allocated_resources, .. }) = held else {
+        return asked(container);
+    };
+    let wanted = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let wanted = wanted.filter(|_| !is_infeasible(pod));
+    let all = wanted.into_iter().chain(&given.requests).chain(allocated_resources);
+    let mut most = Quantities::new();
+    for (name, amount) in all.flatten() {
+        if most.get(name).is_none_or(|known| is_more(amount, known)) {
+            most.insert(name.clone(), amount.clone());
+        }
+    }
+    amounts(Some(&most), true)
+}
+
+/// Whether the node has said that it can never do what a resize asks for.
+fn is_infeasible(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let pending = conditions.find(|condition| condition.type_ == "PodResizePending");
+    pending.is_some_and(|pending| pending.reason.as_deref() == Some("Infeasible"))
+}
+
+fn is_more(one: &resource::Quantity, other: &resource::Quantity) -> bool {
+    match (Quantity::try_from(one), Quantity::try_from(other)) {
+        (Ok(one), Ok(other)) => one > other,
+        (one, _) => one.is_ok(),
+    }
+}
+
+fn amounts(requests: Option<&Quantities>, of_container: bool) -> Requests {
     let mut asked = Requests::default();
     let (mut cpu, mut memory) = (None, None);
     for (name, amount) in requests.into_iter().flatten() {
         let Ok(amount) = Quantity::try_from(amount) else { continue };
         match name.as_str() {
-            "cpu" => cpu = Some(amount.milli_value()),
-            "memory" => memory = Some(amount.value()),
-            "ephemeral-storage" => asked.resources.ephemeral_storage = amount.value(),
+            "cpu" => cpu = Some(amount.milli_value().into()),
+            "memory" => memory = Some(amount.value().into()),
+            "ephemeral-storage" => asked.resources.ephemeral_storage = amount.value().into(),
             other => {
-                asked.extended.insert(other.to_owned(), amount.value());
+                asked.extended.insert(other.to_owned(), amount.value().into());
             }
         }
     }
-    let if_none = |amount: i64| if of_container { amount } else { 0 };
+    let if_none = |amount: Amount| if of_container { amount } else { 0 };
     asked.scored = (cpu.unwrap_or(if_none(CPU_IF_NONE)), memory.unwrap_or(if_none(MEMORY_IF_NONE)));
     asked.resources.milli_cpu = cpu.unwrap_or_default();
     asked.resources.memory = memory.unwrap_or_default();
@@ -151,6 +198,25 @@ mod tests {
         assert_eq!(cpu(vec![container("1", None)]), 1000);
         assert_eq!(cpu(vec![container("50m", Some("Always"))]), 350);
         assert_eq!(cpu(vec![container("50m", Some("Always")), container("1", None)]), 1050);
+    }
+
+    #[test]
+    fn a_resize_counts_in_full_unless_the_node_can_never_do_it() {
+        let pod = |wanted: &str, held: &str, reason: &str| {
+            let resources = json!({"requests": {"cpu": held}});
+            let pod = json!({
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": wanted}}}]},
+                "status": {
+                    "containerStatuses": [{"name": "c", "image": "a", "imageID": "", "ready": true,
+                        "restartCount": 0, "resources": resources, "allocatedResources": {"cpu": held}}],
+                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                },
+            });
+            Requests::of(&serde_json::from_value(pod).unwrap()).resources.milli_cpu
+        };
+        assert_eq!(pod("2", "1", "Deferred"), 2000);
+        assert_eq!(pod("500m", "1", "Deferred"), 1000);
+        assert_eq!(pod("64", "1", "Infeasible"), 1000);
     }
 
     #[test]

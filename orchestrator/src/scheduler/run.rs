@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Client, Resource as _};
 use tokio::task::JoinSet;
@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::binding::{self, Nomination};
 use super::{
-    Budget, Config, Plugins, PodInfo, Preemption, Queue, Snapshot, Unschedulable, binding, preempt,
+    Budget, Config, NoRoom, Plugins, PodInfo, Preemption, Queue, Snapshot, Unschedulable, preempt,
     schedule,
 };
 use crate::client::{EventRecorder, Informer, Informers, ObjectKey};
@@ -79,8 +80,8 @@ struct Scheduler {
 /// What became of a write.
 enum Outcome {
     Bound,
-    /// The binding failed: the Pod is not where it was assumed to be.
-    NotBound(ObjectKey),
+    /// The binding failed: the Pod of this uid is not where it was assumed to be.
+    NotBound(ObjectKey, String),
     Marked,
 }
 
@@ -166,6 +167,10 @@ impl Scheduler {
 
     fn pod_changed(&mut self, key: &ObjectKey) {
         let Some(pod) = self.pods.get(key) else { return self.forget(key) };
+        // Changes are told by name: the end of the one before may have gone unnoticed.
+        if self.uid(key).is_some_and(|known| Some(known) != pod.metadata.uid.as_deref()) {
+            self.forget(key);
+        }
         let spec = pod.spec.as_ref();
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let over = matches!(phase, Some("Succeeded" | "Failed"));
@@ -173,25 +178,30 @@ impl Scheduler {
             _ if over => self.forget(key),
             Some(node) => {
                 self.queue.remove(key);
-                self.snapshot.place(key, &PodInfo::of(&pod), node);
-                self.changed = self.changed.and(POD_CAME);
+                let shrinks = self.snapshot.place(key, &PodInfo::of(&pod), node);
+                let freed = if shrinks { Plugins::RESOURCES } else { Plugins::NONE };
+                self.changed = self.changed.and(POD_CAME).and(freed);
             }
             None if pod.metadata.deletion_timestamp.is_some() => self.forget(key),
             None if is_gated(&pod) => self.queue.remove(key),
-            None => {
-                let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref());
-                // An assumed one is on its way.
-                if scheduler.unwrap_or(NAME) != NAME || self.snapshot.has_pod(key) {
-                    return;
-                }
-                let info = PodInfo::of(&pod);
-                if let Some(node) = &info.nominated {
-                    self.snapshot.nominate(key, &info, node);
-                }
-                let generation = pod.metadata.generation.unwrap_or_default();
-                self.queue.add(key, info.priority, generation, Instant::now());
-            }
+            None => self.wants_node(key, &PodInfo::of(&pod), spec),
         }
+    }
+
+    /// The uid of the Pod that is known under this name.
+    fn uid(&self, key: &ObjectKey) -> Option<&str> {
+        let placed = self.snapshot.pod(key).map(|placed| placed.uid.as_str());
+        placed.or_else(|| self.queue.uid(key))
+    }
+
+    fn wants_node(&mut self, key: &ObjectKey, pod: &PodInfo, spec: Option<&PodSpec>) {
+        let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref());
+        // An assumed one is on its way.
+        if scheduler.unwrap_or(NAME) != NAME || self.snapshot.pod(key).is_some() {
+            return;
+        }
+        self.snapshot.told_nomination(key, pod);
+        self.queue.add(key, pod, Instant::now());
     }
 
     fn forget(&mut self, key: &ObjectKey) {
@@ -228,20 +238,28 @@ impl Scheduler {
         mut why: Unschedulable,
     ) {
         self.queue.park(key, why.plugins(), Instant::now());
-        let mut nominated = None;
+        let mut nomination = Nomination::Ends;
         if !self.snapshot.is_empty() {
             let budgets: Vec<Budget> =
                 self.budgets.list().iter().map(|budget| Budget::of(budget)).collect();
             match preempt(&mut self.snapshot, key, info, &why, &budgets, &self.config) {
                 Ok(preemption) => {
                     self.snapshot.nominate(key, info, &preemption.node);
-                    nominated = Some(preemption.node.clone());
+                    nomination = Nomination::On(preemption.node.clone());
                     self.evict(&pod, preemption);
                 }
-                Err(no_room) => why.preemption = Some(no_room),
+                Err(no_room) => {
+                    if matches!(no_room, NoRoom::Ineligible(_)) {
+                        nomination = Nomination::Stays;
+                    }
+                    why.preemption = Some(no_room.to_string());
+                }
             }
         }
-        self.mark(key.clone(), pod, why.to_string(), nominated);
+        if nomination == Nomination::Ends {
+            self.snapshot.unnominate(key);
+        }
+        self.mark(key.clone(), pod, why.to_string(), nomination);
     }
 
     fn evict(&mut self, preemptor: &Pod, preemption: Preemption) {
@@ -276,7 +294,7 @@ impl Scheduler {
         let clock = self.clock.clone();
         self.writes.spawn(async move {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
-            match binding::bind(client, key.clone(), uid, &node).await {
+            match binding::bind(client, key.clone(), uid.clone(), &node).await {
                 Ok(()) => {
                     metrics::attempted(Attempt::Scheduled, began.elapsed());
                     if let Some(created) = &pod.metadata.creation_timestamp {
@@ -290,20 +308,19 @@ impl Scheduler {
                 Err(error) => {
                     metrics::attempted(Attempt::Error, began.elapsed());
                     warn!(error = &error as &dyn std::error::Error, "pod not bound");
-                    Outcome::NotBound(key)
+                    Outcome::NotBound(key, uid)
                 }
             }
         });
     }
 
-    fn mark(&mut self, key: ObjectKey, pod: Arc<Pod>, message: String, nominated: Option<String>) {
+    fn mark(&mut self, key: ObjectKey, pod: Arc<Pod>, message: String, nomination: Nomination) {
         info!(namespace = key.namespace, name = key.name, message, "pod is unschedulable");
         self.events.warning(pod.object_ref(&()), "FailedScheduling", message.clone());
         let (client, now) = (self.client.clone(), self.clock.now());
         self.writes.spawn(async move {
-            let nominated = nominated.as_deref();
             let marked =
-                binding::mark_unschedulable(client, key, &pod, &message, nominated, now).await;
+                binding::mark_unschedulable(client, key, &pod, &message, &nomination, now).await;
             if let Err(error) = marked {
                 warn!(error = &error as &dyn std::error::Error, "condition not written");
             }
@@ -313,11 +330,11 @@ impl Scheduler {
 
     fn written(&mut self, done: Result<Outcome, tokio::task::JoinError>) {
         match done {
-            Ok(Outcome::NotBound(key)) => {
+            Ok(Outcome::NotBound(key, uid)) => {
                 let bound = self.pods.get(&key).is_some_and(|pod| {
                     pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
                 });
-                if !bound {
+                if !bound && self.snapshot.pod(&key).is_some_and(|placed| placed.uid == uid) {
                     self.snapshot.remove_pod(&key);
                     self.changed = self.changed.and(POD_WENT);
                     self.queue.retry(&key, Instant::now());
@@ -334,3 +351,6 @@ fn is_gated(pod: &Pod) -> bool {
     let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
     gates.is_some_and(|gates| !gates.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

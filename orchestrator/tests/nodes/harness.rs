@@ -27,8 +27,12 @@ use crate::support::{self, gone_or_done};
 const WAIT: Duration = Duration::from_secs(900);
 /// One step of its time.
 const STEP: Duration = Duration::from_secs(1);
-/// What the store's thread gets of real time after each step.
+/// What the store's thread gets of real time where nothing can be told yet of what is in flight.
 const PAUSE: Duration = Duration::from_millis(3);
+/// As often in a row nobody else may have written before all is taken to be quiet.
+const QUIET: usize = 3;
+/// As many looks for quiet are taken, or something writes without end.
+const LOOKS: usize = 10_000;
 
 /// A clock that goes with tokio's paused time.
 struct TokioClock {
@@ -45,6 +49,7 @@ impl Clock for TokioClock {
 
 pub struct Cluster {
     pub client: Client,
+    clock: Arc<dyn Clock>,
     informers: Informers,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -69,7 +74,7 @@ impl Cluster {
         let scheduling = scheduler::run(
             support::component(&server, "system:kube-scheduler"),
             informers.clone(),
-            clock,
+            Arc::clone(&clock),
             scheduler::Config::default(),
             stop.clone(),
         );
@@ -82,7 +87,12 @@ impl Cluster {
         while accounts.get_opt("default").await.unwrap().is_none() {
             pause().await;
         }
-        Self { client, informers, stop, running, _pki: pki, _hold: hold }
+        Self { client, clock, informers, stop, running, _pki: pki, _hold: hold }
+    }
+
+    /// The cluster's own time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub async fn stop(self) {
@@ -200,9 +210,46 @@ impl Cluster {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.beat(alive).await;
+            self.settle().await;
             tokio::time::advance(STEP.min(end - Instant::now())).await;
-            pause().await;
+            self.settle().await;
         }
+    }
+
+    /// Lets time pass until then, in which these nodes live.
+    pub async fn pass_until(&self, then: Timestamp, alive: &[&str]) {
+        let left = Duration::try_from(then.duration_since(self.now())).unwrap_or_default();
+        self.pass(left, alive).await;
+    }
+
+    /// Waits until nothing is in flight.
+    ///
+    /// All writes go one after another through the store's thread, all else runs
+    /// in the test's own: if nobody has written between two marks, nobody is about to.
+    async fn settle(&self) {
+        let (mut last, mut quiet) = (self.mark().await, 0);
+        for _ in 0..LOOKS {
+            give_way().await;
+            let mark = self.mark().await;
+            quiet = if mark == last + 1 { quiet + 1 } else { 0 };
+            if quiet == QUIET {
+                return;
+            }
+            last = mark;
+        }
+        panic!("something writes without end");
+    }
+
+    /// Writes something that matters to nobody; its revision.
+    async fn mark(&self) -> u64 {
+        let mark: Lease = serde_json::from_value(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "mark"}, "spec": {"renewTime": renewal()},
+        }))
+        .unwrap();
+        let params = PatchParams::apply("mark").force();
+        let written = self.api::<Lease>().patch("mark", &params, &Patch::Apply(&mark)).await;
+        written.unwrap().metadata.resource_version.unwrap().parse().unwrap()
     }
 
     /// Waits until some event has this reason; its message.
@@ -219,14 +266,19 @@ impl Cluster {
 
 /// Some time of the computer's own, for the store's thread.
 async fn pause() {
-    for _ in 0..64 {
-        tokio::task::yield_now().await;
-    }
+    give_way().await;
     let waited = tokio::task::spawn_blocking(|| {
         let (_keep, nothing) = channel::<()>();
         nothing.recv_timeout(PAUSE).is_err()
     });
     assert!(waited.await.unwrap());
+}
+
+/// Lets all that can run do so.
+async fn give_way() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A time that is another one with each call.

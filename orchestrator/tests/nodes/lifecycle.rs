@@ -1,6 +1,7 @@
 //! Nodes that fall silent, come back, are cordoned or deleted.
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -22,6 +23,12 @@ async fn wait_for_taints(cluster: &Cluster, node: &str, alive: &[&str], wanted: 
             if seen == wanted { Ok(()) } else { Err(seen) }
         })
         .await;
+}
+
+async fn unreachable_since(cluster: &Cluster, node: &str) -> Timestamp {
+    let taints = cluster.node(node).await.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    let taint = taints.iter().find(|taint| taint.effect == "NoExecute").unwrap();
+    taint.time_added.as_ref().unwrap().0
 }
 
 const UNREACHABLE: [&str; 2] =
@@ -58,7 +65,8 @@ async fn the_pods_of_a_silent_node_come_up_elsewhere_and_it_may_come_back() {
             if seen.iter().all(is_false) { Ok(()) } else { Err(seen) }
         })
         .await;
-    cluster.pass(Duration::from_secs(240), &alive).await;
+    let five_minutes = unreachable_since(&cluster, &lost).await + Duration::from_secs(300);
+    cluster.pass_until(five_minutes - Duration::from_secs(5), &alive).await;
     let pods = cluster.pods().await;
     assert_eq!(pods.len(), 3, "Pods tolerate it for five minutes");
 

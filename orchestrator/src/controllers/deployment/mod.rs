@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -74,6 +75,10 @@ struct Deployments {
     clock: Arc<dyn Clock>,
 }
 
+fn selector(deployment: &Deployment) -> Option<&LabelSelector> {
+    deployment.spec.as_ref().map(|spec| &spec.selector)
+}
+
 /// Starts the control loop.
 pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     let deployments = context.informers.of::<Deployment>();
@@ -87,7 +92,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
             match owner::controller_key(&set.metadata, "Deployment") {
                 Some(key) => add(key),
                 None if owner::controller_of(&set.metadata).is_none() => {
-                    would_adopt(&known, set, add);
+                    owner::would_adopt(&known, selector, &set.metadata, add);
                 }
                 None => {}
             }
@@ -118,21 +123,6 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     };
     let synced = async move { tokio::join!(deployments.synced(), sets.synced(), pods.synced()) };
     context.spawn(tasks, synced, controller, queue);
-}
-
-/// Names the Deployments that would adopt a set that nobody controls.
-fn would_adopt(
-    deployments: &Informer<Deployment>,
-    set: &ReplicaSet,
-    add: &mut dyn FnMut(ObjectKey),
-) {
-    let Some(namespace) = set.metadata.namespace.as_deref() else { return };
-    for deployment in deployments.by(&Index::NAMESPACE, namespace) {
-        let selects = deployment.spec.as_ref().map(|spec| Selects::new(&spec.selector));
-        if selects.is_some_and(|s| s.is_ok_and(|s| s.matches(set.metadata.labels.as_ref()))) {
-            add(ObjectKey::new(namespace, deployment.metadata.name.clone().unwrap_or_default()));
-        }
-    }
 }
 
 #[async_trait]

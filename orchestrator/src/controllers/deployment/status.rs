@@ -95,8 +95,9 @@ impl Seen<'_> {
         let deadline = self.deadline()?;
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let progressing = conditions.iter().find(|c| c.type_ == PROGRESSING)?;
-        if is_complete(self.deployment, status) || progressing.reason.as_deref() == Some(TIMED_OUT)
-        {
+        // A rollout that was finished or timed out cannot time out any more.
+        let is_over = matches!(progressing.reason.as_deref(), Some(FINISHED | TIMED_OUT));
+        if is_over || is_complete(self.deployment, status) {
             return None;
         }
         let due = progressing.last_update_time.as_ref()?.0 + deadline;

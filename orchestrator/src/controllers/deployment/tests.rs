@@ -244,6 +244,18 @@ fn conditions_tell_a_rollout_as_kubectl_expects_it() {
 }
 
 #[test]
+fn a_finished_rollout_that_loses_pods_has_no_deadline() {
+    let mut d = deployment(json!({}));
+    let found = || Some(Happened::Found("web-2".into()));
+    look(&mut d, &[set(2, "web:2", 10, 10, 10)], found(), 0);
+    let sets = [set(2, "web:2", 10, 10, 4)];
+    let lost = look(&mut d, &sets, found(), 5000);
+    assert!(lost.contains(&condition("Progressing", "True", "NewReplicaSetAvailable")));
+    let seen = Seen { deployment: &d, sets: &sets, happened: None, rolls_out: true, now: at(5000) };
+    assert_eq!(seen.until_deadline(&seen.status()), None);
+}
+
+#[test]
 fn a_pause_stops_the_clock_and_a_standstill_is_looked_at_when_it_is_due() {
     let mut d = deployment(json!({"paused": true}));
     let sets = [set(2, "web:2", 10, 10, 4)];

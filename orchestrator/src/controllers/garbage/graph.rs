@@ -55,7 +55,7 @@ pub enum Step {
     Ask(Vec<OwnerReference>),
     /// Delete it: nobody owns it any more.
     Delete(Propagation),
-    /// Give it these owners; the others are gone or going.
+    /// Give it these owners: others are gone or going, or it is to block none any more.
     Keep(Vec<OwnerReference>),
     /// Delete what it owns first.
     Descend(Vec<String>),
@@ -85,6 +85,15 @@ impl Node {
             finalizers: meta.finalizers.clone().unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
         }
+    }
+
+    fn is_cluster_scoped(&self) -> bool {
+        self.key.namespace.is_empty()
+    }
+
+    /// Whether any owner waits for its end.
+    fn blocks(&self) -> bool {
+        self.owners.iter().any(|owner| owner.block_owner_deletion == Some(true))
     }
 
     fn has(&self, finalizer: &str) -> bool {
@@ -162,6 +171,10 @@ impl Graph {
         let (mut solid, mut waiting, mut unknown) = (Vec::new(), false, Vec::new());
         for owner in &node.owners {
             match self.nodes.get(&owner.uid) {
+                // A cluster-scoped object cannot name an owner in a namespace; upstream leaves it.
+                Some(found) if !is_reachable(found, node) && node.is_cluster_scoped() => {
+                    solid.push(owner.clone());
+                }
                 Some(found) if !is_reachable(found, node) => {}
                 Some(found) if found.waits() => waiting = true,
                 Some(_) => solid.push(owner.clone()),
@@ -179,10 +192,16 @@ impl Graph {
         if !solid.is_empty() {
             return Step::Keep(solid);
         }
-        let owns = self.dependents.get(uid).is_some_and(|dependents| !dependents.is_empty());
+        let owned = || self.dependents.get(uid).into_iter().flatten();
+        let waits = |uid: &String| self.nodes.get(uid).is_some_and(Node::waits);
+        if waiting && node.blocks() && owned().any(waits) {
+            // What it owns may own it in turn: in a circle all would wait for each other.
+            // It is deleted once the graph knows that it blocks nobody.
+            return Step::Keep(node.owners.iter().cloned().map(unblocked).collect());
+        }
         Step::Delete(if node.has(ORPHAN) {
             Propagation::Orphan
-        } else if node.has(FOREGROUND) || (waiting && owns) {
+        } else if node.has(FOREGROUND) || (waiting && owned().next().is_some()) {
             Propagation::Foreground
         } else {
             Propagation::Background
@@ -222,7 +241,11 @@ impl Graph {
     }
 }
 
+fn unblocked(owner: OwnerReference) -> OwnerReference {
+    OwnerReference { block_owner_deletion: Some(false), ..owner }
+}
+
 /// Whether an owner can own an object: it is cluster-scoped or in the same namespace.
 fn is_reachable(owner: &Node, dependent: &Node) -> bool {
-    owner.key.namespace.is_empty() || owner.key.namespace == dependent.key.namespace
+    owner.is_cluster_scoped() || owner.key.namespace == dependent.key.namespace
 }

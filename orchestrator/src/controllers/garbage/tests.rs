@@ -78,6 +78,39 @@ fn an_owner_in_another_namespace_owns_nothing() {
 }
 
 #[test]
+fn a_cluster_scoped_object_is_left_whatever_owner_in_a_namespace_it_names() {
+    let mut graph = Graph::default();
+    graph.put("owner", plain());
+    graph.put("role", node("", &[("owner", true)], json!({})));
+    assert_eq!(plan(&graph, "role"), Step::Nothing);
+    graph.put("owner", deleting(graph::FOREGROUND, &[]));
+    assert_eq!(plan(&graph, "role"), Step::Nothing);
+}
+
+#[test]
+fn a_circle_of_owners_that_block_each_other_is_broken() {
+    let mut graph = Graph::default();
+    for (uid, owner) in [("1", "3"), ("2", "1"), ("3", "2")] {
+        graph.put(uid, owned(&[(owner, true)]));
+    }
+    graph.put("1", deleting(graph::FOREGROUND, &[("3", true)]));
+    assert_eq!(plan(&graph, "1"), Step::Descend(vec!["2".into()]));
+    assert_eq!(plan(&graph, "2"), Step::Delete(Propagation::Foreground));
+    graph.put("2", deleting(graph::FOREGROUND, &[("1", true)]));
+    assert_eq!(plan(&graph, "2"), Step::Descend(vec!["3".into()]));
+    let Step::Keep(owners) = plan(&graph, "3") else { panic!("all would wait for each other") };
+    assert_eq!((owners.len(), owners[0].block_owner_deletion), (1, Some(false)));
+    assert!(graph.put("3", owned(&[("2", false)])).contains(&"3".to_owned()));
+    assert_eq!(plan(&graph, "3"), Step::Delete(Propagation::Foreground));
+    graph.put("3", deleting(graph::FOREGROUND, &[("2", false)]));
+    assert_eq!(plan(&graph, "2"), Step::Release(graph::FOREGROUND));
+    graph.remove("2");
+    assert_eq!(plan(&graph, "1"), Step::Release(graph::FOREGROUND));
+    graph.remove("1");
+    assert_eq!(plan(&graph, "3"), Step::Release(graph::FOREGROUND));
+}
+
+#[test]
 fn in_the_foreground_dependents_go_first_and_only_blocking_ones_are_waited_for() {
     let mut graph = Graph::default();
     graph.put("deployment", plain());

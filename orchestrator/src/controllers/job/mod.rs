@@ -19,6 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 
@@ -49,6 +50,10 @@ struct Jobs {
     clock: Arc<dyn Clock>,
 }
 
+fn selector(job: &Job) -> Option<&LabelSelector> {
+    job.spec.as_ref()?.selector.as_ref()
+}
+
 /// Starts the control loop.
 pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     let jobs = context.informers.of::<Job>();
@@ -62,7 +67,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
                 Some(key) => add(key),
                 None if owner::controller_of(&pod.metadata).is_none() => {
                     tracked_by(pod).into_iter().for_each(&mut *add);
-                    would_adopt(&known, pod, add);
+                    owner::would_adopt(&known, selector, &pod.metadata, add);
                 }
                 None => {}
             }
@@ -87,18 +92,6 @@ fn tracked_by(pod: &Pod) -> Option<ObjectKey> {
     match owner::controller_of(&pod.metadata) {
         None => Some(ObjectKey::new(pod.metadata.namespace.clone()?, "")),
         Some(_) => owner::controller_key(&pod.metadata, "Job"),
-    }
-}
-
-/// Names the Jobs that would adopt a Pod that nobody controls.
-fn would_adopt(jobs: &Informer<Job>, pod: &Pod, add: &mut dyn FnMut(ObjectKey)) {
-    let Some(namespace) = pod.metadata.namespace.as_deref() else { return };
-    for job in jobs.by(&Index::NAMESPACE, namespace) {
-        let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        let selects = selector.map(Selects::new);
-        if selects.is_some_and(|s| s.is_ok_and(|s| s.matches(pod.metadata.labels.as_ref()))) {
-            add(ObjectKey::new(namespace, job.metadata.name.clone().unwrap_or_default()));
-        }
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Context;
 use super::disrupt::{Cause, disrupt};
+use super::{Context, pods};
 use crate::client::Informer;
 use crate::clock::Clock;
 use plan::{Missing, plan};
@@ -80,7 +80,7 @@ impl Collector {
                 }
             }
             info!(node = name, "removing the pods of a node that is gone");
-            for pod in plan.orphans.iter().filter(|pod| plan::node_name(pod) == Some(name)) {
+            for pod in plan.orphans.iter().filter(|pod| pods::node_name(pod) == Some(name)) {
                 self.remove(pod, plan::ORPHANED).await;
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::time::Instant;
 
-use super::super::pods::is_terminal;
 use crate::controllers::disrupt::Cause;
+use crate::controllers::pods::{is_terminal, node_name};
 
 /// Ended Pods that are kept (`--terminated-pod-gc-threshold`).
 const TERMINATED: usize = 12_500;
@@ -18,29 +18,20 @@ const QUARANTINE: Duration = Duration::from_secs(40);
 pub(super) type Missing = HashMap<String, Instant>;
 
 pub(super) const ORPHANED: Cause = Cause {
-    reason: "DeletionByPodGC",
+    reason: Some("DeletionByPodGC"),
     message: "PodGC: node no longer exists",
     fails: true,
     force: true,
 };
 
-const OUT_OF_SERVICE: Cause = Cause {
-    reason: "DeletionByPodGC",
-    message: "PodGC: terminating pod on an out-of-service node",
-    ..ORPHANED
-};
+/// Those were on their way out before: nothing disrupts them.
+const OUT_OF_SERVICE: Cause =
+    Cause { reason: None, message: "PodGC: terminating pod on an out-of-service node", ..ORPHANED };
 
-const UNSCHEDULED: Cause = Cause {
-    reason: "DeletionByPodGC",
-    message: "PodGC: terminating pod that was never scheduled",
-    ..ORPHANED
-};
+const UNSCHEDULED: Cause =
+    Cause { message: "PodGC: terminating pod that was never scheduled", ..OUT_OF_SERVICE };
 
-const ENDED: Cause = Cause {
-    reason: "DeletionByPodGC",
-    message: "PodGC: more ended pods than are kept",
-    ..ORPHANED
-};
+const ENDED: Cause = Cause { message: "PodGC: more ended pods than are kept", ..OUT_OF_SERVICE };
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -101,11 +92,6 @@ pub(super) fn plan(
     plan
 }
 
-/// The node a Pod is bound to.
-pub(super) fn node_name(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
-}
-
 fn is_evicted(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
     status.and_then(|status| status.reason.as_deref()) == Some("Evicted")
@@ -159,6 +145,8 @@ mod tests {
         let plan = plan(&pods, &[], &mut Missing::new(), Instant::now());
         assert_eq!(plan.remove.len(), 1);
         assert_eq!(plan.remove[0].0.metadata.name.as_deref(), Some("a"));
+        assert_eq!(plan.remove[0].1.reason, None, "it is no disruption");
+        assert_eq!(ORPHANED.reason, Some("DeletionByPodGC"));
     }
 
     #[test]

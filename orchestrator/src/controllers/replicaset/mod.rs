@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -48,6 +49,10 @@ struct ReplicaSets {
     clock: Arc<dyn Clock>,
 }
 
+fn selector(set: &ReplicaSet) -> Option<&LabelSelector> {
+    set.spec.as_ref().map(|spec| &spec.selector)
+}
+
 /// Starts the control loop.
 pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     let sets = context.informers.of::<ReplicaSet>();
@@ -60,7 +65,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
             match owner::controller_key(&pod.metadata, "ReplicaSet") {
                 Some(key) => add(key),
                 None if owner::controller_of(&pod.metadata).is_none() => {
-                    would_adopt(&known, pod, add);
+                    owner::would_adopt(&known, selector, &pod.metadata, add);
                 }
                 None => {}
             }
@@ -75,17 +80,6 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     };
     let synced = async move { tokio::join!(sets.synced(), pods.synced()) };
     context.spawn(tasks, synced, controller, queue);
-}
-
-/// Names the sets that would adopt a Pod that nobody controls.
-fn would_adopt(sets: &Informer<ReplicaSet>, pod: &Pod, add: &mut dyn FnMut(ObjectKey)) {
-    let Some(namespace) = pod.metadata.namespace.as_deref() else { return };
-    for set in sets.by(&Index::NAMESPACE, namespace) {
-        let selects = set.spec.as_ref().map(|spec| Selects::new(&spec.selector));
-        if selects.is_some_and(|s| s.is_ok_and(|s| s.matches(pod.metadata.labels.as_ref()))) {
-            add(ObjectKey::new(namespace, set.metadata.name.clone().unwrap_or_default()));
-        }
-    }
 }
 
 #[async_trait]
@@ -132,8 +126,8 @@ impl ReplicaSets {
             let uid = sibling.metadata.uid.as_deref().unwrap_or_default();
             let siblings = self.pods.by(&Index::CONTROLLER, uid);
             for pod in siblings.iter().filter(|pod| pods::is_active(pod)) {
-                if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
-                    *crowd.entry(node).or_default() += 1;
+                if let Some(node) = pods::node_name(pod) {
+                    *crowd.entry(node.to_owned()).or_default() += 1;
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! The one runtime of all control loops.
 //!
 //! A key waits in a [`Queue`] at most once, is worked on by one pass at a
-//! time, and comes back with exponential backoff when its pass fails; but not
-//! if that is because its namespace goes: then there is nothing to be done.
+//! time, and comes back with exponential backoff when its pass fails or panics;
+//! but not if it failed because its namespace goes: then there is nothing to be done.
 //!
 //! An informer may be behind the writes of a pass: a second pass would then
 //! create the same Pods again. So a pass notes in [`Written`] what it wrote,
@@ -11,12 +11,14 @@
 
 mod queue;
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::Resource;
 use kube::core::ObjectMeta;
@@ -24,7 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::client::{Informer, ObjectKey, is_namespace_terminating, status_code};
 use crate::clock::Entropy;
@@ -42,6 +44,10 @@ const BACKOFF_LAST: Duration = Duration::from_secs(60);
 /// An informer that is behind for so long is broken; then better act on what
 /// is known than never again (client-go's expectations time out alike).
 const CATCH_UP: Duration = Duration::from_secs(300);
+
+/// The longest wait for a time of the day. Waits are measured by a clock that
+/// stands still while the computer sleeps, times of the day are not.
+const WAIT_LONGEST: Duration = Duration::from_secs(60);
 
 /// When to look at a key again, absent any event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +144,8 @@ pub async fn drive<C: Controller>(
         passes.spawn(async move {
             let written = Written::default();
             let began = tokio::time::Instant::now();
-            let result = controller.reconcile(&key, &written).await;
+            let pass = AssertUnwindSafe(controller.reconcile(&key, &written));
+            let result = pass.catch_unwind().await;
             queue.metrics().worked(began.elapsed());
             drop(permit);
             let settling = tokio::time::timeout(CATCH_UP, written.settled());
@@ -147,7 +154,14 @@ pub async fn drive<C: Controller>(
                 Some(Ok(())) => {}
                 Some(Err(_)) => warn!(controller = C::NAME, key = %key, "informer is behind"),
             }
-            settle::<C>(&queue, &key, result, &entropy);
+            match result {
+                Ok(result) => settle::<C>(&queue, &key, result, &entropy),
+                Err(panic) => {
+                    let failures = again(&queue, &key, &entropy);
+                    let panic = panic_text(&*panic);
+                    error!(controller = C::NAME, key = %key, panic, failures, "pass panicked");
+                }
+            }
         });
     }
     passes.join_all().await;
@@ -164,7 +178,7 @@ fn settle<C: Controller>(
         Ok(requeue) => {
             queue.done(key);
             if let Requeue::After(delay) = requeue {
-                queue.add_after(Arc::clone(key), delay);
+                queue.add_after(Arc::clone(key), delay.min(WAIT_LONGEST));
             }
         }
         Err(error) => {
@@ -173,16 +187,27 @@ fn settle<C: Controller>(
                 debug!(controller = C::NAME, key = %key, "namespace is terminating");
                 return queue.done(key);
             }
-            let failures = queue.failed(key);
-            let delay = backoff(failures, entropy.fraction());
+            let failures = again(queue, key, entropy);
             if answers(cause).any(is_race) {
                 debug!(controller = C::NAME, key = %key, error = cause, "pass lost a race");
             } else {
                 warn!(controller = C::NAME, key = %key, error = cause, failures, "pass failed");
             }
-            queue.add_after(Arc::clone(key), delay);
         }
     }
+}
+
+/// Asks for another pass of a key after its backoff; answers how often it failed in a row.
+fn again(queue: &Queue, key: &Arc<ObjectKey>, entropy: &Entropy) -> u32 {
+    let failures = queue.failed(key);
+    queue.add_after(Arc::clone(key), backoff(failures, entropy.fraction()));
+    failures
+}
+
+/// What a panic says.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }
 
 /// The wait after so many failures in a row; `fraction` (0 to 1) spreads it.

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -83,6 +84,38 @@ async fn a_pass_that_fails_is_repeated_until_it_goes_well() {
     assert_eq!(soon("the next key", driven.passes.recv()).await.unwrap(), "b");
     driven.stop.cancel();
     assert_eq!(soon("the end", driven.passes.recv()).await, None);
+}
+
+/// Panics in its first pass, and wants another an hour after each later one.
+struct Panicking(mpsc::UnboundedSender<Instant>, AtomicUsize);
+
+#[async_trait]
+impl Controller for Panicking {
+    const NAME: &'static str = "panicking";
+    type Error = Refused;
+
+    async fn reconcile(&self, _: &ObjectKey, _: &Written) -> Result<Requeue, Refused> {
+        self.0.send(Instant::now()).unwrap();
+        assert!(self.1.fetch_add(1, Ordering::SeqCst) > 0, "the first pass");
+        Ok(Requeue::After(Duration::from_secs(3600)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_panics_is_repeated_and_times_of_the_day_are_looked_at_often() {
+    let (passes, mut told) = mpsc::unbounded_channel();
+    let (queue, stop) = (Queue::new(), CancellationToken::new());
+    let controller = Panicking(passes, AtomicUsize::new(0));
+    let driven = drive(controller, Arc::clone(&queue), Entropy::seeded(1), stop.clone());
+    let driven = tokio::spawn(driven);
+    queue.add(key("a"));
+    let began = told.recv().await.unwrap();
+    let second = told.recv().await.unwrap();
+    assert!(second - began < Duration::from_secs(1), "the backoff of a first failure");
+    let third = told.recv().await.unwrap();
+    assert!(third - second <= Duration::from_secs(61), "the computer may have slept");
+    stop.cancel();
+    driven.await.unwrap();
 }
 
 #[tokio::test]

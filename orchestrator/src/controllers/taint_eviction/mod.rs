@@ -1,14 +1,16 @@
 //! Evicts Pods from nodes with `NoExecute` taints that they do not, or no longer, tolerate.
 //!
 //! [`plan()`] decides; this file acts. A wait is counted from when the taint
-//! came to the node, so that a restart does not begin it anew.
+//! came to the node, so that a restart does not begin it anew; if the taint does
+//! not say when that was, from when it was seen.
 
 mod plan;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Client, Resource};
 use parking_lot::Mutex;
@@ -23,7 +25,7 @@ use crate::clock::Clock;
 use plan::{Plan, no_execute, plan};
 
 const CAUSE: Cause = Cause {
-    reason: "DeletionByTaintManager",
+    reason: Some("DeletionByTaintManager"),
     message: "Taint manager: deleting due to NoExecute taint",
     fails: false,
     force: false,
@@ -43,8 +45,8 @@ struct TaintEviction {
     pods: Informer<Pod>,
     events: EventRecorder,
     clock: Arc<dyn Clock>,
-    /// Pods whose eviction lies ahead; only for the event that says it no longer does.
-    ahead: Mutex<HashSet<ObjectKey>>,
+    /// Pods whose eviction lies ahead, and since when.
+    ahead: Mutex<HashMap<ObjectKey, Timestamp>>,
 }
 
 /// Starts the control loop, whose keys are Pods.
@@ -64,7 +66,7 @@ pub fn start(context: &Context, tasks: &mut JoinSet<()>) {
     queue.feed(&pods, move |change, add| {
         // Nearly all nodes have no such taint: their Pods are never queued.
         let tainted = |pod: &Pod| {
-            node_name(pod)
+            pods::node_name(pod)
                 .and_then(|name| by_name.get(&ObjectKey::cluster(name)))
                 .is_some_and(|node| no_execute(&node).next().is_some())
         };
@@ -91,10 +93,6 @@ fn taints_changed(change: &Change<Node>) -> bool {
     taints(&change.old) != taints(&change.new)
 }
 
-fn node_name(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
-}
-
 #[async_trait]
 impl Controller for TaintEviction {
     const NAME: &'static str = "taint-eviction";
@@ -103,23 +101,24 @@ impl Controller for TaintEviction {
 
     async fn reconcile(&self, key: &ObjectKey, _: &Written) -> Result<Requeue, Error> {
         let pod = self.pods.get(key).filter(|pod| pods::is_active(pod));
-        let node = pod.as_deref().and_then(node_name);
+        let node = pod.as_deref().and_then(pods::node_name);
         let node = node.and_then(|name| self.nodes.get(&ObjectKey::cluster(name)));
         let (Some(pod), Some(node)) = (pod, node) else {
             self.ahead.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
         let now = self.clock.now();
-        match plan(&pod, &node, now) {
+        let seen = self.ahead.lock().get(key).copied().unwrap_or(now);
+        match plan(&pod, &node, seen, now) {
             Plan::Stay => {
-                if self.ahead.lock().remove(key) {
+                if self.ahead.lock().remove(key).is_some() {
                     let told = format!("Cancelling deletion of Pod {key}");
                     self.events.normal(pod.object_ref(&()), "TaintManagerEviction", told);
                 }
                 Ok(Requeue::OnChange)
             }
             Plan::EvictAfter(wait) => {
-                self.ahead.lock().insert(key.clone());
+                self.ahead.lock().insert(key.clone(), seen);
                 Ok(Requeue::After(wait))
             }
             Plan::Evict => {

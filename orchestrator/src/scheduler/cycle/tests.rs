@@ -84,7 +84,7 @@ fn the_words_are_kube_schedulers() {
     let mut all = snapshot(&[node("a", "1"), node("b", "1"), cordoned, tainted]);
     assert_eq!(
         refusal(&mut all, &asking("2", "2Gi")),
-        "0/4 nodes are available: 1 node(s) had untolerated taint {gpu: x}, \
+        "0/4 nodes are available: 1 node(s) had untolerated taint(s), \
          1 node(s) were unschedulable, 2 Insufficient cpu, 2 Insufficient memory."
     );
     let selector = pod(json!({"containers": [], "nodeSelector": {"zone": "z"}}));
@@ -98,6 +98,43 @@ fn the_words_are_kube_schedulers() {
         refusal(&mut snapshot(&[node("a", "1")]), &extended),
         "0/1 nodes are available: 1 Insufficient example.com/gpu."
     );
+}
+
+#[test]
+fn what_asks_for_more_than_can_be_counted_fits_nowhere() {
+    let mut all = snapshot(&[node("a", "4")]);
+    let huge = json!({"name": "c", "resources": {"requests": {"memory": "7Ei"}}});
+    let two = pod(json!({"containers": [huge, huge]}));
+    assert_eq!(refusal(&mut all, &two), "0/1 nodes are available: 1 Insufficient memory.");
+    // Somebody bound them there all the same; what else is there counts afterwards.
+    for name in ["x", "y"] {
+        all.place(&key(name), &two, "a");
+    }
+    all.place(&key("small"), &asking("1", "512Mi"), "a");
+    assert!(find(&mut all, &asking("1", "1Mi"), 0).is_err());
+    for name in ["x", "y"] {
+        all.remove_pod(&key(name));
+    }
+    assert!(find(&mut all, &asking("1", "512Mi"), 0).is_ok());
+    assert!(find(&mut all, &asking("1", "513Mi"), 0).is_err());
+}
+
+#[test]
+fn topologies_by_which_nobody_goes_any_more_are_forgotten() {
+    let mut all = zones(&["a1/a", "b1/b"]);
+    let by = |key: &str| {
+        let term = affinity("podAntiAffinity", key, web(), json!({}));
+        labelled(json!({"app": "web"}), json!({"containers": [], "affinity": term}))
+    };
+    all.place(&key("placed"), &by("zone"), "a1");
+    for n in 0..1000 {
+        find(&mut all, &by(&format!("label-{n}")), 0).unwrap();
+    }
+    let known = (0..1000).filter(|n| all.topology(&format!("label-{n}")).is_some());
+    assert!(known.count() < 100);
+    assert_eq!(find(&mut all, &by("zone"), 0).unwrap(), "b1", "the placed one wants it so");
+    let owned = PodInfo { owner: Some("rs".into()), ..by("zone") };
+    assert!(find(&mut all, &owned, 0).is_ok());
 }
 
 #[test]

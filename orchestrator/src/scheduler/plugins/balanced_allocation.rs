@@ -1,5 +1,6 @@
 //! `NodeResourcesBalancedAllocation`: CPU and memory had better be used alike.
 use super::BEST;
+use crate::scheduler::Amount;
 use crate::scheduler::cycle::Cycle;
 use crate::scheduler::snapshot::NodeInfo;
 
@@ -10,9 +11,9 @@ pub(super) fn scores(cycle: &Cycle<'_>, nodes: &[&NodeInfo]) -> Option<Vec<i64>>
         return None;
     }
     let score = |node: &&NodeInfo| {
-        let part = |all: i64, used: i64| {
+        let part = |all: Amount, used: Amount| {
             // In 10,000ths; a node is never more than full.
-            if all > 0 { (i128::from(used) * 10_000 / i128::from(all)).min(10_000) } else { 0 }
+            if all > 0 { (used * 10_000 / all).min(10_000) } else { 0 }
         };
         let cpu = part(node.allocatable.milli_cpu, node.requested.milli_cpu + asked.milli_cpu);
         let memory = part(node.allocatable.memory, node.requested.memory + asked.memory);

@@ -1,5 +1,7 @@
 //! `NodeUnschedulable`: a cordoned node takes no Pod that does not tolerate it.
-use super::taint_toleration::tolerates;
+use k8s_openapi::api::core::v1::Taint;
+
+use super::taint_toleration::is_tolerated;
 use crate::scheduler::cycle::Cycle;
 use crate::scheduler::reason::{Reason, Refusal};
 use crate::scheduler::snapshot::NodeInfo;
@@ -8,7 +10,11 @@ use crate::scheduler::snapshot::NodeInfo;
 const KEY: &str = "node.kubernetes.io/unschedulable";
 
 pub(super) fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
-    if !node.unschedulable || tolerates(&cycle.pod.tolerations, KEY, "", "NoSchedule") {
+    if !node.unschedulable {
+        return Ok(());
+    }
+    let taint = Taint { key: KEY.into(), effect: "NoSchedule".into(), ..Taint::default() };
+    if is_tolerated(&cycle.pod.tolerations, &taint) {
         return Ok(());
     }
     Err(Refusal::unresolvable(Reason::Unschedulable))

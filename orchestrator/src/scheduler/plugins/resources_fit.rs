@@ -1,10 +1,12 @@
 //! `NodeResourcesFit`: what the Pod asks for is free; the emptier the node the
 //! better, or the fuller, as configured.
+use std::collections::BTreeMap;
+
 use super::BEST;
-use crate::scheduler::Strategy;
 use crate::scheduler::cycle::Cycle;
 use crate::scheduler::reason::{Reason, Refusal};
 use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::{Amount, Strategy};
 
 pub(super) fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
     let requests = &cycle.pod.requests;
@@ -43,9 +45,7 @@ fn missing(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
         }
     }
     for (name, asked) in &requests.extended {
-        let of = |amounts: &std::collections::BTreeMap<String, i64>| {
-            amounts.get(name).copied().unwrap_or(0)
-        };
+        let of = |amounts: &BTreeMap<String, Amount>| amounts.get(name).copied().unwrap_or(0);
         let (all, used) = (of(&node.extended), of(&node.extended_requested));
         if *asked > 0 && *asked > all - used {
             refusal.reasons.push(Reason::Insufficient(name.clone().into()));
@@ -59,14 +59,16 @@ fn missing(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
 pub(super) fn scores(cycle: &Cycle<'_>, nodes: &[&NodeInfo]) -> Option<Vec<i64>> {
     let asked = cycle.pod.requests.scored;
     let score = |node: &&NodeInfo| {
-        let part = |all: i64, used: i64| match (cycle.config.strategy, all > 0 && used <= all) {
+        let best = Amount::from(BEST);
+        let part = |all: Amount, used: Amount| match (cycle.config.strategy, all > 0 && used <= all)
+        {
             (_, false) => 0,
-            (Strategy::LeastAllocated, true) => (all - used) * BEST / all,
-            (Strategy::MostAllocated, true) => used * BEST / all,
+            (Strategy::LeastAllocated, true) => (all - used) * best / all,
+            (Strategy::MostAllocated, true) => used * best / all,
         };
         let cpu = part(node.allocatable.milli_cpu, node.scored.0 + asked.0);
         let memory = part(node.allocatable.memory, node.scored.1 + asked.1);
-        (cpu + memory) / 2
+        i64::try_from((cpu + memory) / 2).unwrap_or(0)
     };
     Some(nodes.iter().map(score).collect())
 }

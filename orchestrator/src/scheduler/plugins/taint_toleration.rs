@@ -1,7 +1,9 @@
 //! `TaintToleration`: a node's taints keep Pods away that do not tolerate them.
 use k8s_openapi::api::core::v1::{Taint, Toleration};
+use tracing::debug;
 
 use super::normalize;
+use crate::client::tolerates;
 use crate::scheduler::cycle::Cycle;
 use crate::scheduler::reason::{Reason, Refusal};
 use crate::scheduler::snapshot::NodeInfo;
@@ -9,9 +11,9 @@ use crate::scheduler::snapshot::NodeInfo;
 pub(super) fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
     match untolerated(&cycle.pod.tolerations, node) {
         None => Ok(()),
-        Some(taint) => {
-            let value = taint.value.clone().unwrap_or_default();
-            Err(Refusal::unresolvable(Reason::Taint(taint.key.clone(), value)))
+        Some(Taint { key: taint, value, .. }) => {
+            debug!(pod = %cycle.key, node = node.name, taint, value, "untolerated taint");
+            Err(Refusal::unresolvable(Reason::Taint))
         }
     }
 }
@@ -38,26 +40,7 @@ pub(super) fn untolerated<'a>(tolerations: &[Toleration], node: &'a NodeInfo) ->
     node.taints.iter().filter(keeps_away).find(|taint| !is_tolerated(tolerations, taint))
 }
 
-fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
-    let value = taint.value.as_deref().unwrap_or_default();
-    tolerates(tolerations, &taint.key, value, &taint.effect)
-}
-
 /// Whether one of the tolerations fits a taint.
-pub(super) fn tolerates(tolerations: &[Toleration], key: &str, value: &str, effect: &str) -> bool {
-    tolerations.iter().any(|toleration| {
-        let (own_key, own_effect) = (text(&toleration.key), text(&toleration.effect));
-        let fits_effect = own_effect.is_empty() || own_effect == effect;
-        let fits_key = own_key.is_empty() || own_key == key;
-        let fits_value = match text(&toleration.operator) {
-            "" | "Equal" => !own_key.is_empty() && text(&toleration.value) == value,
-            "Exists" => true,
-            _ => false,
-        };
-        fits_effect && fits_key && fits_value
-    })
-}
-
-fn text(text: &Option<String>) -> &str {
-    text.as_deref().unwrap_or_default()
+pub(super) fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|toleration| tolerates(toleration, taint))
 }

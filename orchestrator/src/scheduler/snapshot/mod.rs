@@ -20,13 +20,16 @@ use crate::client::ObjectKey;
 use class::Classes;
 
 pub use class::Class;
-pub use node::{NodeInfo, Resources};
+pub use node::{Amount, NodeInfo, Resources};
 pub use topology::{NOWHERE, Topology};
 
 /// The label that says in which zone a node is.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
 /// The zones are the topology that every snapshot has.
 const ZONES: usize = 0;
+/// Topologies that are kept without a look whether anybody goes by them still:
+/// whoever makes Pods can name any label, and each takes a number per node.
+const TOPOLOGIES: usize = 32;
 
 /// Nodes, and the Pods that are bound or assumed to be.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct Snapshot {
     pods: HashMap<Arc<ObjectKey>, Placed>,
     classes: Classes,
     topologies: Vec<Topology>,
+    /// As many topologies lead to a look for those that nobody goes by.
+    topologies_max: usize,
     owners: HashMap<String, Owned>,
     namespaces: HashMap<String, BTreeMap<String, String>>,
     /// How many nodes have each image.
@@ -52,6 +57,8 @@ pub struct Snapshot {
 pub struct Placed {
     slot: usize,
     class: usize,
+    /// Its uid.
+    pub uid: String,
     /// What it asks for.
     pub requests: Requests,
     ports: Vec<HostPort>,
@@ -81,6 +88,7 @@ impl Default for Snapshot {
             pods: HashMap::new(),
             classes: Classes::default(),
             topologies: vec![Topology::new(ZONE)],
+            topologies_max: TOPOLOGIES,
             owners: HashMap::new(),
             namespaces: HashMap::new(),
             images: HashMap::new(),
@@ -192,11 +200,12 @@ impl Snapshot {
 
     /// Learns the topology keys that a Pod goes by.
     pub fn learn(&mut self, pod: &PodInfo) {
-        let keys = pod.terms.topology_keys();
-        let spread = pod.spread.iter().map(|constraint| constraint.topology_key.as_str());
-        for key in keys.chain(spread) {
+        for key in pod.topology_keys() {
             if self.topology(key).is_some() {
                 continue;
+            }
+            if self.topologies.len() >= self.topologies_max {
+                self.forget_topologies(pod);
             }
             let mut topology = Topology::new(key);
             for node in &self.nodes {
@@ -206,18 +215,32 @@ impl Snapshot {
         }
     }
 
-    /// Counts a Pod on a node; replaces what was known of it.
-    pub fn place(&mut self, key: &ObjectKey, pod: &PodInfo, node: &str) {
+    /// Forgets the topologies by which neither `pod` goes nor any other whose terms hold for all.
+    fn forget_topologies(&mut self, pod: &PodInfo) {
+        let placed = self.classes.with_terms().flat_map(|class| class.terms.topology_keys());
+        let nominated = self.nominated.values().flat_map(HashMap::values);
+        let nominated = nominated.flat_map(PodInfo::topology_keys);
+        let used: HashSet<&str> =
+            placed.chain(nominated).chain(pod.topology_keys()).chain([ZONE]).collect();
+        self.topologies.retain(|topology| used.contains(topology.key.as_str()));
+        // Twice as many before the next look, so that looks stay rare.
+        self.topologies_max = TOPOLOGIES.max(2 * used.len());
+    }
+
+    /// Counts a Pod on a node; replaces what was known of it. Answers whether it
+    /// takes less there than it did before.
+    pub fn place(&mut self, key: &ObjectKey, pod: &PodInfo, node: &str) -> bool {
         if self.is_placed_alike(key, pod, node) {
-            return;
+            return false;
         }
-        self.remove_pod(key);
+        let before = self.remove_pod(key);
         self.unnominate(key);
         self.learn(pod);
         let slot = self.slot(node);
         let placed = Placed {
             slot,
             class: self.classes.add(pod, slot),
+            uid: pod.uid.clone(),
             requests: pod.requests.clone(),
             ports: pod.ports.clone(),
             owner: pod.owner.clone(),
@@ -234,13 +257,17 @@ impl Snapshot {
             *owned.nodes.entry(slot).or_default() += 1;
             *owned.zones.entry(zone).or_default() += 1;
         }
+        let frees = before
+            .is_some_and(|before| before.slot != slot || before.requests.exceed(&placed.requests));
         self.pods.insert(key, placed);
+        frees
     }
 
     fn is_placed_alike(&self, key: &ObjectKey, pod: &PodInfo, node: &str) -> bool {
         let Some(placed) = self.pods.get(key) else { return false };
         let class = self.classes.get(placed.class);
         self.nodes[placed.slot].name == node
+            && placed.uid == pod.uid
             && placed.requests == pod.requests
             && placed.priority == pod.priority
             && placed.started == pod.started
@@ -269,11 +296,6 @@ impl Snapshot {
         Some(placed)
     }
 
-    /// Whether a Pod is counted on some node.
-    pub fn has_pod(&self, key: &ObjectKey) -> bool {
-        self.pods.contains_key(key)
-    }
-
     /// A Pod that is counted on some node.
     pub fn pod(&self, key: &ObjectKey) -> Option<&Placed> {
         self.pods.get(key)
@@ -290,6 +312,22 @@ impl Snapshot {
         self.learn(pod);
         let on_node = self.nominated.entry(node.to_owned()).or_default();
         on_node.insert(Arc::new(key.clone()), pod.clone());
+    }
+
+    /// Takes in what the status of a Pod without a node says of room that is made for it.
+    pub fn told_nomination(&mut self, key: &ObjectKey, pod: &PodInfo) {
+        match &pod.nominated {
+            Some(node) => self.nominate(key, pod, node),
+            // If the status did not say so before either, it is being written.
+            None if self.nomination(key).is_some_and(|known| known.nominated.is_some()) => {
+                self.unnominate(key);
+            }
+            None => {}
+        }
+    }
+
+    fn nomination(&self, key: &ObjectKey) -> Option<&PodInfo> {
+        self.nominated.values().find_map(|pods| pods.get(key))
     }
 
     /// Notes that no room is being made for a Pod.

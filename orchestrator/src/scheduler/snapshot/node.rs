@@ -9,21 +9,25 @@ use crate::scheduler::pod::HostPort;
 use crate::scheduler::reason::Plugins;
 use crate::scheduler::requests::Requests;
 
+/// So much of something. A quantity fits into 64 bits, but not always the sum of
+/// two, and a sum must be exact, as Pods are taken away from it again.
+pub type Amount = i128;
+
 /// Amounts of what every node has and Pods ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resources {
     /// CPU in thousandths.
-    pub milli_cpu: i64,
+    pub milli_cpu: Amount,
     /// Memory in bytes.
-    pub memory: i64,
+    pub memory: Amount,
     /// Ephemeral storage in bytes.
-    pub ephemeral_storage: i64,
+    pub ephemeral_storage: Amount,
     /// Pods.
-    pub pods: i64,
+    pub pods: Amount,
 }
 
 impl Resources {
-    fn add(&mut self, other: &Self, sign: i64) {
+    fn add(&mut self, other: &Self, sign: Amount) {
         self.milli_cpu += sign * other.milli_cpu;
         self.memory += sign * other.memory;
         self.ephemeral_storage += sign * other.ephemeral_storage;
@@ -49,13 +53,13 @@ pub struct NodeInfo {
     /// What Pods may use.
     pub allocatable: Resources,
     /// What they may use of what only some nodes have.
-    pub extended: BTreeMap<String, i64>,
+    pub extended: BTreeMap<String, Amount>,
     /// What its Pods ask for.
     pub requested: Resources,
     /// What they ask for of what only some nodes have.
-    pub extended_requested: BTreeMap<String, i64>,
+    pub extended_requested: BTreeMap<String, Amount>,
     /// CPU and memory by which it is compared.
-    pub scored: (i64, i64),
+    pub scored: (Amount, Amount),
     /// Ports its Pods take.
     pub ports: Vec<HostPort>,
     /// Images it has, and their sizes in bytes.
@@ -80,12 +84,12 @@ impl NodeInfo {
         for (name, amount) in status.and_then(|s| s.allocatable.as_ref()).into_iter().flatten() {
             let Ok(amount) = Quantity::try_from(amount) else { continue };
             match name.as_str() {
-                "cpu" => info.allocatable.milli_cpu = amount.milli_value(),
-                "memory" => info.allocatable.memory = amount.value(),
-                "ephemeral-storage" => info.allocatable.ephemeral_storage = amount.value(),
-                "pods" => info.allocatable.pods = amount.value(),
+                "cpu" => info.allocatable.milli_cpu = amount.milli_value().into(),
+                "memory" => info.allocatable.memory = amount.value().into(),
+                "ephemeral-storage" => info.allocatable.ephemeral_storage = amount.value().into(),
+                "pods" => info.allocatable.pods = amount.value().into(),
                 other => {
-                    info.extended.insert(other.to_owned(), amount.value());
+                    info.extended.insert(other.to_owned(), amount.value().into());
                 }
             }
         }
@@ -133,7 +137,7 @@ impl NodeInfo {
     }
 
     /// Counts a Pod, or no longer if `sign` is -1.
-    pub(super) fn count(&mut self, requests: &Requests, ports: &[HostPort], sign: i64) {
+    pub(super) fn count(&mut self, requests: &Requests, ports: &[HostPort], sign: Amount) {
         self.requested.add(&requests.resources, sign);
         self.scored.0 += sign * requests.scored.0;
         self.scored.1 += sign * requests.scored.1;
