@@ -7,6 +7,7 @@
 mod age;
 mod authorize;
 pub mod cron;
+pub mod document;
 mod field;
 pub mod indexes;
 pub mod int_or_string;
