@@ -121,6 +121,17 @@ pub enum Subresource {
     },
 }
 
+impl Subresource {
+    /// Its name in the path.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale { .. } => "scale",
+            Self::Connect { name, .. } => name,
+        }
+    }
+}
+
 /// The type of a column, as in `TableColumnDefinition`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ColumnType {
