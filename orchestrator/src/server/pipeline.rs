@@ -25,14 +25,19 @@ pub async fn handle(server: &Server, request: Request<Body>) -> Response {
 }
 
 async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
+    let path = ResourcePath::parse(parts.uri.path());
+    // What waits for a node or a Pod may wait long: the cluster's own requests must not wait for it.
+    let long_running = path.as_ref().is_some_and(instruments::is_long_running);
+    let permits = if long_running { server.long_running() } else { server.in_flight() };
     // A stream is no longer in flight once its head is answered.
-    let permit = server.in_flight().acquire().await;
+    let permit = permits.acquire().await;
     if permit.is_err() {
         return output::refusal(&ApiError::Unavailable("the server is stopping".into()));
     }
-    let (began, in_flight) = (Instant::now(), server.instruments().begin(&parts.method));
+    let began = Instant::now();
+    let in_flight = (!long_running).then(|| server.instruments().begin(&parts.method));
     let mut place = None;
-    let response = match respond(server, parts, body, &mut place).await {
+    let response = match respond(server, path, parts, body, &mut place).await {
         Ok(response) => response,
         Err(error) => {
             log(&error);
@@ -76,13 +81,14 @@ fn fault(error: &ApiError) -> Fault {
 /// Answers, and says where the request is counted once that is known.
 async fn respond(
     server: &Server,
+    path: Option<ResourcePath>,
     parts: &mut Parts,
     body: Body,
     place: &mut Option<Place>,
 ) -> Result<Response, ApiError> {
     let user = authenticate::user(server, parts).await?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    match ResourcePath::parse(parts.uri.path()) {
+    match path {
         Some(path) => {
             let attributes = path.attributes(&parts.method, &query);
             if let Some(row) = server.table().get(&path.group, &path.version, &path.resource) {
@@ -214,11 +220,7 @@ async fn subresource(
 ) -> Result<Response, ApiError> {
     let row = call.row.clone();
     let name = call.path.subresource.as_str();
-    let found = row.subresources.iter().find(|subresource| match subresource {
-        Subresource::Status => name == "status",
-        Subresource::Scale { .. } => name == "scale",
-        Subresource::Connect { name: connect, .. } => name == *connect,
-    });
+    let found = row.subresources.iter().find(|subresource| subresource.name() == name);
     let Some(found) = found else { return Err(connect::absent::refuse(call).await) };
     if let Subresource::Connect { verbs, .. } = found {
         if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
