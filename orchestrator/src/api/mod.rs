@@ -7,6 +7,7 @@
 mod age;
 pub mod annotations;
 mod authorize;
+mod computed;
 pub mod cron;
 pub mod document;
 mod field;
@@ -26,13 +27,14 @@ mod status;
 mod version;
 
 pub use age::{age, human_duration, whole_seconds};
-pub use authorize::{Attributes, Authorizer, Decision, Rule, User};
+pub use authorize::{Attributes, Authorizer, Decision, Owner, Rule, User};
+pub use computed::{Computed, Presented};
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use key::{GroupResource, GroupVersionKind, ObjectKey};
 pub use object::{DecodeError, Object};
 pub use quantity::{Quantity, QuantityError};
 pub use resource::{
-    Behaviour, Column, ColumnType, Computed, Operation, Resource, ResourceTable, Scope, SelectableField,
+    Behaviour, Column, ColumnType, Operation, Resource, ResourceTable, Scope, SelectableField,
     Strategy, Subresource, TypedScope, Verb,
 };
 pub use selector::{FieldSelector, LabelSelector, SelectorError, selector_text};

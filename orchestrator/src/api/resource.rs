@@ -14,8 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    ApiError, Authorizer, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, User,
-    names,
+    Computed, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, names,
 };
 
 /// Where objects of a resource live.
@@ -350,22 +349,6 @@ pub trait Behaviour: Send + Sync {
     fn to_served(&self, object: Object) -> Result<Object, DecodeError>;
 }
 
-/// A resource that is answered rather than stored, such as a review.
-pub trait Computed: Send + Sync {
-    /// The answer to a POST of `object`.
-    fn create(
-        &self,
-        object: Object,
-        user: &User,
-        authorizer: &dyn Authorizer,
-    ) -> Result<Object, ApiError>;
-    /// The bearer token whose owner `create` shall be told as the user, anonymous if the token
-    /// is not good; none for an answer about the caller.
-    fn token(&self, _object: &Object) -> Option<String> {
-        None
-    }
-}
-
 /// A row of the table: all the server knows of one resource.
 #[derive(Clone)]
 pub struct Resource {
@@ -423,11 +406,7 @@ impl Resource {
             resource: K::<S>::URL_PATH_SEGMENT.into(),
         };
         Self {
-            gvk: GroupVersionKind {
-                group: K::<S>::GROUP.into(),
-                version: K::<S>::VERSION.into(),
-                kind: K::<S>::KIND.into(),
-            },
+            gvk: gvk_of::<K<S>>(),
             plural: K::<S>::URL_PATH_SEGMENT.into(),
             singular,
             scope: <<K<S> as R>::Scope as TypedScope>::SCOPE,
@@ -568,6 +547,10 @@ impl<S: Strategy> Behaviour for S {
     fn to_served(&self, object: Object) -> Result<Object, DecodeError> {
         Strategy::to_served(self, object)
     }
+}
+
+fn gvk_of<K: k8s_openapi::Resource>() -> GroupVersionKind {
+    GroupVersionKind { group: K::GROUP.into(), version: K::VERSION.into(), kind: K::KIND.into() }
 }
 
 fn with_old<K: DeserializeOwned, T>(

@@ -14,8 +14,9 @@ use super::path::ResourcePath;
 use super::query::Query;
 use super::write::{self, Part};
 use super::{Server, authenticate, body, connect, definitions, health, openapi, verbs};
-use crate::api::{ApiError, Attributes, Decision, Subresource, User, Verb};
+use crate::api::{ApiError, Attributes, Decision, Presented, Subresource, User, Verb};
 use crate::auth::authorizer::refusal;
+use crate::auth::token::ISSUER;
 
 /// Answers a request.
 pub async fn handle(server: &Server, request: Request<Body>) -> Response {
@@ -249,15 +250,17 @@ pub async fn compute(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
     let media_type = body::media_type(call.headers);
     let document = body::decode(media_type, &body::read(body).await?)?;
     let object = write::object(call, document.value)?;
-    let owner = match computed.token(&object) {
-        Some(token) => {
-            let owner = authenticate::bearer(call.server, &token).await;
-            Some(owner.unwrap_or_else(User::anonymous))
+    let answer = match computed.token(&object)? {
+        Some(Presented { token, audiences }) => {
+            let mut shown_to: Vec<&str> = audiences.iter().map(String::as_str).collect();
+            if shown_to.is_empty() {
+                shown_to.push(ISSUER);
+            }
+            let owner = authenticate::bearer(call.server, &token, &shown_to).await;
+            computed.about_token(object, owner)?
         }
-        None => None,
+        None => computed.create(object, call.user, call.server.authorizer())?,
     };
-    let user = owner.as_ref().unwrap_or(call.user);
-    let answer = computed.create(object, user, call.server.authorizer())?;
     Ok(Reply::Object(StatusCode::CREATED, Served::from(answer)))
 }
 
