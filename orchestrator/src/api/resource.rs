@@ -263,6 +263,8 @@ pub trait Strategy: Send + Sync + 'static {
     const UNCONDITIONAL_UPDATE: bool = true;
     /// Whether a PUT to a name that is free creates the object.
     const CREATE_ON_UPDATE: bool = false;
+    /// Set where a deletion that names no policy keeps the dependents: what its client is warned of.
+    const ORPHANS_BY_DEFAULT: Option<&'static str> = None;
     /// How long after its last write an object expires, if it does.
     const EXPIRES_AFTER: Option<Duration> = None;
     /// The group this resource is stored under if it shares the objects of another, such as both Events.
@@ -382,6 +384,8 @@ pub struct Resource {
     pub unconditional_update: bool,
     /// Whether a PUT to a free name creates.
     pub create_on_update: bool,
+    /// The warning of a deletion that names no policy, if that keeps the dependents.
+    pub orphans_by_default: Option<&'static str>,
     /// How long after its last write an object expires.
     pub expires_after: Option<Duration>,
     /// Set for a resource that is answered rather than stored.
@@ -421,6 +425,7 @@ impl Resource {
             has_generation: S::HAS_GENERATION,
             unconditional_update: S::UNCONDITIONAL_UPDATE,
             create_on_update: S::CREATE_ON_UPDATE,
+            orphans_by_default: S::ORPHANS_BY_DEFAULT,
             expires_after: S::EXPIRES_AFTER,
             computed: None,
             measured: false,
