@@ -32,8 +32,26 @@ async fn a_pod_is_bound_once() {
     assert_eq!(again.status, StatusCode::CONFLICT);
     assert_eq!(
         again.json["message"],
-        "Operation cannot be fulfilled on pods \"web\": pod web is already assigned to node \"n1\""
+        "Operation cannot be fulfilled on pods/binding \"web\": pod web is already assigned to node \"n1\""
     );
+}
+
+#[tokio::test]
+async fn a_pod_with_scheduling_gates_is_not_bound() {
+    let cluster = Cluster::start().await;
+    let mut gated = pod("web");
+    gated["spec"]["schedulingGates"] = json!([{"name": "podium.dev/wait"}]);
+    cluster.create(PODS, gated).await;
+    let path = format!("{PODS}/web");
+    let refused = cluster.post(&format!("{path}/binding"), binding("n1")).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(
+        refused.json["message"],
+        "Operation cannot be fulfilled on pods/binding \"web\": pod web has non-empty .spec.schedulingGates"
+    );
+    cluster.patch(&path, "merge", json!({"spec": {"schedulingGates": null}})).await;
+    let answer = cluster.post(&format!("{path}/binding"), binding("n1")).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
 }
 
 #[tokio::test]
