@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Computed, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, names,
+    Computed, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, names, schema,
 };
 
 /// Where objects of a resource live.
@@ -489,6 +489,7 @@ impl<S: Strategy> Behaviour for S {
         with_old(operation, |operation| Strategy::prepare(self, &mut typed, operation))?;
         self.default(&mut typed);
         new.encode(&typed)?;
+        schema::omit_empty(&gvk_of::<S::Kind>(), &mut new.body);
         Ok(unknown)
     }
 
