@@ -2,7 +2,8 @@
 //! neither schemars nor a parsed document is in the server.
 //!
 //! Writes, compressed: `definitions` (lines of type, the types it refers to,
-//! its OpenAPI schema), `kinds` and `shapes` (the lines `api::schema` names).
+//! its OpenAPI schema), `kinds` and `shapes` (the lines `api::schema` names),
+//! `omitted` (lines of type and the lists and maps it has only with content).
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::fmt::Write as _;
@@ -25,6 +26,15 @@ const EXTENSIONS: &[&str] =
 
 /// Group, version, kind and the name of its type.
 type Row = (String, String, String, String);
+
+/// Lists that a client need not send, but that Go writes though they are empty: type, field. Its
+/// types have no `omitempty` for these.
+const KEPT: &[(&str, &str)] = &[
+    ("io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus", "currentMetrics"),
+    ("io.k8s.api.core.v1.ProjectedVolumeSource", "sources"),
+    ("io.k8s.api.discovery.v1.EndpointSlice", "endpoints"),
+    ("io.k8s.api.discovery.v1.EndpointSlice", "ports"),
+];
 
 /// Kinds whose schema the server offers, beside those without a kind (`Status`, …).
 struct Kinds {
@@ -100,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let merge_keys = read_merge_keys(&merge_keys);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
 
-    let (mut definitions, mut shapes) = (String::new(), String::new());
+    let (mut definitions, mut shapes, mut omitted) = (String::new(), String::new(), String::new());
     let mut found: BTreeMap<String, Value> =
         kinds.generator.take_definitions(true).into_iter().collect();
     found.extend(measured(&mut rows)?);
@@ -113,6 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         extend(&name, &mut schema, &merge_keys);
         shapes_of(&name, &schema, &merge_keys, &mut shapes)?;
+        omitted_of(&name, &schema, &mut omitted)?;
         let mut references = BTreeSet::new();
         referred(&schema, &mut references);
         let references: Vec<_> = references.into_iter().collect();
@@ -124,6 +135,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     pack(&out.join("definitions.deflate"), &definitions)?;
     pack(&out.join("shapes.deflate"), &shapes)?;
+    pack(&out.join("omitted.deflate"), &omitted)?;
     pack(&out.join("kinds.deflate"), &lines)
 }
 
@@ -215,11 +227,7 @@ fn shapes_of(
         let of = references.into_iter().next().unwrap_or_default();
         let columns = merge_keys.get(&(name, field.as_str()));
         let says = |at: usize| columns.and_then(|columns| columns.get(at)).unwrap_or(&"-");
-        let form = match schema.get("type").and_then(Value::as_str) {
-            Some("array") => "list",
-            _ if schema.get("additionalProperties").is_some() => "map",
-            _ => "-",
-        };
+        let form = form_of(schema);
         let type_is_atomic =
             merge_keys.get(&(of.as_str(), ".")).is_some_and(|of| of[2] == "atomic");
         let atomic = match form {
@@ -237,6 +245,30 @@ fn shapes_of(
         }
     }
     Ok(())
+}
+
+/// Whether a field is a list, a map or one thing.
+fn form_of(schema: &Value) -> &'static str {
+    match schema.get("type").and_then(Value::as_str) {
+        Some("array") => "list",
+        _ if schema.get("additionalProperties").is_some() => "map",
+        _ => "-",
+    }
+}
+
+/// Writes a line for a type: its name and those lists and maps that are not there without content.
+fn omitted_of(name: &str, schema: &Value, omitted: &mut String) -> Result<(), std::fmt::Error> {
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let mut fields = Vec::new();
+    for (field, schema) in properties.into_iter().flatten() {
+        let field = field.as_str();
+        if form_of(schema) != "-" && !required.contains(&field) && !KEPT.contains(&(name, field)) {
+            fields.push(field);
+        }
+    }
+    if fields.is_empty() { Ok(()) } else { writeln!(omitted, "{name}\t{}", fields.join(" ")) }
 }
 
 fn referred(schema: &Value, found: &mut BTreeSet<String>) {

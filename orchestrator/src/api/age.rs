@@ -1,4 +1,4 @@
-//! Ages as people read them: `5s`, `3m20s`, `7d4h`.
+//! Ages as people read them: `5s`, `3m20s`, `7d4h`; times as Kubernetes writes them.
 //!
 //! The thresholds are those of apimachinery's `HumanDuration`, so that our
 //! tables look like the ones users know.
@@ -37,6 +37,11 @@ pub fn human_duration(duration: SignedDuration) -> String {
 /// The age of something that happened at `then`; `<unknown>` if that is not known.
 pub fn age(then: Option<Timestamp>, now: Timestamp) -> String {
     then.map_or_else(|| "<unknown>".into(), |then| human_duration(now.duration_since(then)))
+}
+
+/// A time as Kubernetes writes it, without a fraction of a second.
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]

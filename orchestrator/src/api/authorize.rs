@@ -18,6 +18,15 @@ pub struct User {
     pub groups: Vec<String>,
 }
 
+/// Whose a bearer token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The owner.
+    pub user: User,
+    /// Those of the audiences asked about that it is meant for.
+    pub audiences: Vec<String>,
+}
+
 impl User {
     /// The caller who showed no credentials.
     pub fn anonymous() -> Self {

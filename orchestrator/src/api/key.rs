@@ -64,6 +64,13 @@ pub struct GroupVersionKind {
 }
 
 impl GroupVersionKind {
+    /// The kind of the subresource `scale`.
+    pub const SCALE: Self = Self {
+        group: Cow::Borrowed("autoscaling"),
+        version: Cow::Borrowed("v1"),
+        kind: Cow::Borrowed("Scale"),
+    };
+
     /// The `apiVersion` of its objects.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

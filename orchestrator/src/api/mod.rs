@@ -5,8 +5,11 @@
 //! may use it.
 
 mod age;
+pub mod annotations;
 mod authorize;
+mod computed;
 pub mod cron;
+pub mod document;
 mod field;
 pub mod indexes;
 pub mod int_or_string;
@@ -22,20 +25,20 @@ pub mod schema;
 mod selector;
 mod status;
 mod taint;
+mod version;
 
-pub use age::{age, human_duration};
-pub use authorize::{Attributes, Authorizer, Decision, Rule, User};
+pub use age::{age, human_duration, whole_seconds};
+pub use authorize::{Attributes, Authorizer, Decision, Owner, Rule, User};
+pub use computed::{Computed, Presented};
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use key::{GroupResource, GroupVersionKind, ObjectKey};
 pub use object::{DecodeError, Object};
 pub use quantity::{Quantity, QuantityError};
 pub use resource::{
-    Behaviour, Column, ColumnType, Computed, Operation, Resource, ResourceTable, Scope,
-    SelectableField, Strategy, Subresource, TypedScope, Verb,
+    Behaviour, Column, ColumnType, Operation, Resource, ResourceTable, Scope, SelectableField,
+    Strategy, Subresource, TypedScope, Verb,
 };
-pub use selector::{FieldSelector, LabelSelector, SelectorError};
+pub use selector::{FieldSelector, LabelSelector, SelectorError, selector_text};
 pub use status::ApiError;
 pub use taint::tolerates;
-
-/// The version of Kubernetes whose API this is; the schema tables are made for it.
-pub const KUBERNETES_VERSION: &str = "v1.36.0";
+pub use version::{KUBERNETES_VERSION, Version};

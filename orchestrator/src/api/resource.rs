@@ -14,8 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    ApiError, Authorizer, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, User,
-    names,
+    Computed, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, names, schema,
 };
 
 /// Where objects of a resource live.
@@ -119,6 +118,17 @@ pub enum Subresource {
         /// Its verbs.
         verbs: &'static [Verb],
     },
+}
+
+impl Subresource {
+    /// Its name in the path.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale { .. } => "scale",
+            Self::Connect { name, .. } => name,
+        }
+    }
 }
 
 /// The type of a column, as in `TableColumnDefinition`.
@@ -253,6 +263,8 @@ pub trait Strategy: Send + Sync + 'static {
     const UNCONDITIONAL_UPDATE: bool = true;
     /// Whether a PUT to a name that is free creates the object.
     const CREATE_ON_UPDATE: bool = false;
+    /// Set where a deletion that names no policy keeps the dependents: what its client is warned of.
+    const ORPHANS_BY_DEFAULT: Option<&'static str> = None;
     /// How long after its last write an object expires, if it does.
     const EXPIRES_AFTER: Option<Duration> = None;
     /// The group this resource is stored under if it shares the objects of another, such as both Events.
@@ -339,22 +351,6 @@ pub trait Behaviour: Send + Sync {
     fn to_served(&self, object: Object) -> Result<Object, DecodeError>;
 }
 
-/// A resource that is answered rather than stored, such as a review.
-pub trait Computed: Send + Sync {
-    /// The answer to a POST of `object`.
-    fn create(
-        &self,
-        object: Object,
-        user: &User,
-        authorizer: &dyn Authorizer,
-    ) -> Result<Object, ApiError>;
-    /// The bearer token whose owner `create` shall be told as the user, anonymous if the token
-    /// is not good; none for an answer about the caller.
-    fn token(&self, _object: &Object) -> Option<String> {
-        None
-    }
-}
-
 /// A row of the table: all the server knows of one resource.
 #[derive(Clone)]
 pub struct Resource {
@@ -388,6 +384,8 @@ pub struct Resource {
     pub unconditional_update: bool,
     /// Whether a PUT to a free name creates.
     pub create_on_update: bool,
+    /// The warning of a deletion that names no policy, if that keeps the dependents.
+    pub orphans_by_default: Option<&'static str>,
     /// How long after its last write an object expires.
     pub expires_after: Option<Duration>,
     /// Set for a resource that is answered rather than stored.
@@ -412,11 +410,7 @@ impl Resource {
             resource: K::<S>::URL_PATH_SEGMENT.into(),
         };
         Self {
-            gvk: GroupVersionKind {
-                group: K::<S>::GROUP.into(),
-                version: K::<S>::VERSION.into(),
-                kind: K::<S>::KIND.into(),
-            },
+            gvk: gvk_of::<K<S>>(),
             plural: K::<S>::URL_PATH_SEGMENT.into(),
             singular,
             scope: <<K<S> as R>::Scope as TypedScope>::SCOPE,
@@ -431,6 +425,7 @@ impl Resource {
             has_generation: S::HAS_GENERATION,
             unconditional_update: S::UNCONDITIONAL_UPDATE,
             create_on_update: S::CREATE_ON_UPDATE,
+            orphans_by_default: S::ORPHANS_BY_DEFAULT,
             expires_after: S::EXPIRES_AFTER,
             computed: None,
             measured: false,
@@ -494,6 +489,7 @@ impl<S: Strategy> Behaviour for S {
         with_old(operation, |operation| Strategy::prepare(self, &mut typed, operation))?;
         self.default(&mut typed);
         new.encode(&typed)?;
+        schema::omit_empty(&gvk_of::<S::Kind>(), &mut new.body);
         Ok(unknown)
     }
 
@@ -557,6 +553,10 @@ impl<S: Strategy> Behaviour for S {
     fn to_served(&self, object: Object) -> Result<Object, DecodeError> {
         Strategy::to_served(self, object)
     }
+}
+
+fn gvk_of<K: k8s_openapi::Resource>() -> GroupVersionKind {
+    GroupVersionKind { group: K::GROUP.into(), version: K::VERSION.into(), kind: K::KIND.into() }
 }
 
 fn with_old<K: DeserializeOwned, T>(

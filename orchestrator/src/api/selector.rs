@@ -1,6 +1,8 @@
 //! Label and field selectors, as they stand in a query string.
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+
 /// A selector that does not parse; `Display` says what is wrong and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unable to parse requirement: {0}")]
@@ -191,6 +193,27 @@ fn word(text: &str) -> (&str, &str) {
 
 fn error(text: &str, why: &str) -> SelectorError {
     SelectorError(format!("{why} in {text:?}"))
+}
+
+/// The selector of an object as text, `a=b,c in (d,e),!f`; empty if it selects everything.
+pub fn selector_text(selector: &meta::LabelSelector) -> String {
+    let exact = selector.match_labels.iter().flatten();
+    let mut parts: Vec<(&str, String)> =
+        exact.map(|(key, value)| (key.as_str(), format!("{key}={value}"))).collect();
+    for requirement in selector.match_expressions.iter().flatten() {
+        let mut values = requirement.values.clone().unwrap_or_default();
+        values.sort();
+        let (key, values) = (requirement.key.as_str(), values.join(","));
+        let text = match requirement.operator.as_str() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.to_owned(),
+            _ => format!("!{key}"),
+        };
+        parts.push((key, text));
+    }
+    parts.sort_by_key(|(key, _)| *key);
+    parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

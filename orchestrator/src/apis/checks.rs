@@ -9,10 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::int_or_string::percentage;
-use crate::api::{FieldError, FieldErrors, FieldPath, Quantity, names};
-
-/// As many bytes as all annotations of an object may have together.
-const ANNOTATIONS_MAX: usize = 256 * 1024;
+use crate::api::{self, FieldError, FieldErrors, FieldPath, Quantity, names};
 
 /// What a form of names is checked with.
 pub type Form = fn(&str) -> Result<(), String>;
@@ -181,14 +178,7 @@ pub fn annotations(
     path: &FieldPath,
     annotations: Option<&BTreeMap<String, String>>,
 ) {
-    let mut total = 0;
-    for (key, value) in annotations.into_iter().flatten() {
-        if let Err(why) = names::qualified(&key.to_lowercase()) {
-            errors.push(invalid(path, key.as_str(), why));
-        }
-        total += key.len() + value.len();
-    }
-    errors.check(total <= ANNOTATIONS_MAX, || FieldError::TooLong(path.clone(), ANNOTATIONS_MAX));
+    errors.extend(api::annotations::validate(path, annotations));
 }
 
 /// A label selector.
@@ -278,24 +268,8 @@ pub fn joined(labels: Option<&BTreeMap<String, String>>) -> String {
 
 /// A label selector as `kubectl` shows it: `a=b,c in (d,e),!f`.
 pub fn selector_text(selector: &LabelSelector) -> String {
-    if selects_all(selector) {
-        return "<none>".into();
+    match api::selector_text(selector) {
+        text if text.is_empty() => "<none>".into(),
+        text => text,
     }
-    let exact = selector.match_labels.iter().flatten();
-    let mut parts: Vec<(&str, String)> =
-        exact.map(|(key, value)| (key.as_str(), format!("{key}={value}"))).collect();
-    for requirement in selector.match_expressions.iter().flatten() {
-        let mut values = requirement.values.clone().unwrap_or_default();
-        values.sort();
-        let (key, values) = (requirement.key.as_str(), values.join(","));
-        let text = match requirement.operator.as_str() {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.to_owned(),
-            _ => format!("!{key}"),
-        };
-        parts.push((key, text));
-    }
-    parts.sort_by_key(|(key, _)| *key);
-    parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }

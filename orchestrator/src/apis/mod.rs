@@ -60,3 +60,19 @@ pub fn builtin() -> ResourceTable {
         Resource::of(scheduling::PriorityClasses),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_resource_stands_in_the_table_once() {
+        let mut seen = HashSet::new();
+        for row in builtin().iter() {
+            let resource = (row.gvk.group.clone(), row.gvk.version.clone(), row.plural.clone());
+            assert!(seen.insert(resource.clone()), "{resource:?} stands in it twice");
+        }
+    }
+}

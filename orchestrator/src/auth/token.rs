@@ -62,6 +62,19 @@ pub struct Bound {
     /// The Pod that mounts the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<BoundObject>,
+    /// The Secret whose removal ends the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<BoundObject>,
+    /// The node whose removal ends the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<BoundObject>,
+}
+
+impl Bound {
+    /// The objects of a token for an account of `namespace` that is bound to nothing else.
+    pub fn to_account(namespace: String, serviceaccount: BoundObject) -> Self {
+        Self { namespace, serviceaccount, pod: None, secret: None, node: None }
+    }
 }
 
 /// One object, which must still be the same.
@@ -84,6 +97,12 @@ impl Claims {
     pub fn for_service_account(bound: Bound, now: Timestamp, lifetime: SignedDuration) -> Self {
         let name = format!("{SERVICE_ACCOUNT}{}:{}", bound.namespace, bound.serviceaccount.name);
         Self::new(name, Vec::new(), Some(bound), now, lifetime)
+    }
+
+    /// Those of `audiences` that it is meant for.
+    pub fn meant_for(&self, audiences: &[&str]) -> Vec<String> {
+        let meant = self.aud.iter().filter(|audience| audiences.contains(&audience.as_str()));
+        meant.cloned().collect()
     }
 
     /// The caller.
@@ -129,12 +148,22 @@ pub enum TokenError {
     /// Its signature is not this cluster's.
     #[error("token is not signed by this cluster")]
     Signature,
-    /// It is meant for somebody else.
-    #[error("token is meant for another audience")]
-    Audience,
+    /// It is meant for others than those it was shown to.
+    #[error("token audiences {0:?} is invalid for the target audiences {1:?}")]
+    Audience(Words, Words),
     /// It is not valid now.
     #[error("token is expired or not yet valid")]
     Expired,
+}
+
+/// Words as Go prints a list of them.
+pub struct Words(Vec<String>);
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let quoted: Vec<String> = self.0.iter().map(|word| format!("{word:?}")).collect();
+        write!(f, "[{}]", quoted.join(" "))
+    }
 }
 
 /// The signing key was not accepted.
@@ -176,8 +205,18 @@ impl Tokens {
         token
     }
 
-    /// What `token` says, if this cluster issued it and it is valid now.
+    /// What `token` says, if this cluster issued it for itself and it is valid now.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
+        self.verify_for(&[ISSUER], token, now)
+    }
+
+    /// What `token` says, if this cluster issued it for one of `audiences` and it is valid now.
+    pub fn verify_for(
+        &self,
+        audiences: &[&str],
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Claims, TokenError> {
         if token.len() > TOKEN_MAX {
             return Err(TokenError::Malformed);
         }
@@ -192,8 +231,12 @@ impl Tokens {
             .map_err(|_| TokenError::Signature)?;
         let claims: Claims =
             serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed)?;
-        if claims.iss != ISSUER || !claims.aud.iter().any(|audience| audience == ISSUER) {
-            return Err(TokenError::Audience);
+        if claims.iss != ISSUER {
+            return Err(TokenError::Malformed);
+        }
+        if claims.meant_for(audiences).is_empty() {
+            let wanted = audiences.iter().map(|&audience| audience.to_owned()).collect();
+            return Err(TokenError::Audience(Words(claims.aud), Words(wanted)));
         }
         let now = now.as_second();
         if now < claims.nbf || now >= claims.exp {
@@ -227,17 +270,31 @@ mod tests {
 
     #[test]
     fn a_service_account_is_in_the_groups_of_its_namespace() {
-        let bound = Bound {
-            namespace: "shop".into(),
-            serviceaccount: BoundObject { name: "cart".into(), uid: "1-2".into() },
-            pod: None,
-        };
+        let account = BoundObject { name: "cart".into(), uid: "1-2".into() };
+        let bound = Bound::to_account("shop".into(), account);
         let user = Claims::for_service_account(bound, at(0), HOUR).user();
         assert_eq!(user.name, "system:serviceaccount:shop:cart");
         assert_eq!(user.uid, "1-2");
         assert_eq!(
             user.groups,
             ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"]
+        );
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_audiences_alone() {
+        let tokens = tokens();
+        let mut claims = Claims::for_user(&User::node("n1"), at(0), HOUR);
+        claims.aud = vec!["vault".into(), "mail".into()];
+        let token = tokens.issue(&claims);
+        let known = tokens.verify_for(&["mail", "other"], &token, at(1)).unwrap();
+        assert_eq!(known.meant_for(&["mail", "other"]), ["mail"]);
+        let refused = tokens.verify(&token, at(1)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "token audiences [\"vault\" \"mail\"] is invalid for the target audiences [{ISSUER:?}]"
+            )
         );
     }
 

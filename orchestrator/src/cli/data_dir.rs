@@ -2,11 +2,16 @@
 //!
 //! `format.json` says how it is laid out; a newer layout is refused. `lock` is
 //! held while a process uses the directory, so that no second one can.
+//!
+//! Secrets lie in the store, in what Pods mount and in images, so that no other
+//! user may enter the folders of these.
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::platform;
 
 /// The layout this version writes and reads.
 const FORMAT: u32 = 1;
@@ -145,7 +150,9 @@ impl DataDir {
             let path = path.to_path_buf();
             move |source| DataDirError::Io { doing, path, source }
         };
-        fs::create_dir_all(root).map_err(io("create", root))?;
+        if !root.exists() {
+            platform::create_private_dir(root).map_err(io("create", root))?;
+        }
         let root = root.canonicalize().map_err(io("resolve", root))?;
         let path = root.join("lock");
         let lock = File::options()
@@ -170,7 +177,11 @@ impl DataDir {
             write_atomic(&path, format!("{{\"version\":{FORMAT}}}\n").as_bytes())
                 .map_err(io("write", &path))?;
         }
-        Ok(Self { root, _lock: lock })
+        let open = Self { root, _lock: lock };
+        for folder in [open.server(), open.node(), open.registry()] {
+            platform::create_private_dir(&folder).map_err(io("create", &folder))?;
+        }
+        Ok(open)
     }
 
     /// Refuses a directory of another layout; whether it says which it has.
@@ -203,7 +214,11 @@ impl DataDir {
 
     /// The store's file.
     pub fn store(&self) -> PathBuf {
-        self.root.join("server").join("store.redb")
+        self.server().join("store.redb")
+    }
+
+    fn server(&self) -> PathBuf {
+        self.root.join("server")
     }
 
     /// Whether a cluster has been up here: these are made after the store.
@@ -236,13 +251,11 @@ impl DataDir {
 /// Writes a file so that a reader sees the old contents or the new, never a part.
 ///
 /// Everybody may read it; for what only its owner may, there is [`platform::write_private`].
-///
-/// [`platform::write_private`]: crate::platform::write_private
 pub fn write_atomic(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     io::Write::write_all(&mut file, contents)?;
-    crate::platform::make_readable(file.as_file())?;
+    platform::make_readable(file.as_file())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
@@ -267,6 +280,16 @@ mod tests {
         drop(first);
         assert_eq!(holder(&root).unwrap(), Holder::Nobody);
         DataDir::open(&root).unwrap();
+    }
+
+    #[test]
+    fn nobody_else_enters_a_data_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().join("new");
+        let open = DataDir::open(&root).unwrap();
+        for folder in [root, open.server(), open.node(), open.registry()] {
+            assert!(platform::is_private(&folder).unwrap(), "{}", folder.display());
+        }
     }
 
     #[test]

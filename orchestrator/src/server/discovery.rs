@@ -245,14 +245,13 @@ fn subresource_facts<'a>(
 ) -> (&'a str, (&'a str, &'a str, &'a str), Vec<&'static str>) {
     const READ_AND_CHANGE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
     let own = (row.gvk.group.as_ref(), row.gvk.version.as_ref());
+    let name = subresource.name();
     match subresource {
         Subresource::Status => {
-            ("status", (own.0, own.1, row.gvk.kind.as_ref()), words(READ_AND_CHANGE))
+            (name, (own.0, own.1, row.gvk.kind.as_ref()), words(READ_AND_CHANGE))
         }
-        Subresource::Scale { .. } => {
-            ("scale", ("autoscaling", "v1", "Scale"), words(READ_AND_CHANGE))
-        }
-        Subresource::Connect { name, kind, verbs } => {
+        Subresource::Scale { .. } => (name, ("autoscaling", "v1", "Scale"), words(READ_AND_CHANGE)),
+        Subresource::Connect { kind, verbs, .. } => {
             let place = match *kind {
                 "TokenRequest" => ("authentication.k8s.io", "v1"),
                 "Eviction" => ("policy", "v1"),

@@ -1,6 +1,6 @@
 //! What the store's refusals are to a client.
 use crate::api::{ApiError, Resource};
-use crate::storage::StorageError;
+use crate::storage::{OBJECT_MAX, StorageError};
 
 /// The words of a write that came too late; clients retry on them.
 pub const MODIFIED: &str =
@@ -23,6 +23,8 @@ impl From<StorageError> for ApiError {
         match error {
             StorageError::Expired(why) => Self::Expired(why),
             StorageError::InvalidQuery(why) => Self::BadRequest(why),
+            error @ StorageError::TooDeep => Self::Unprocessable(error.to_string()),
+            StorageError::TooLarge => Self::TooLarge(OBJECT_MAX),
             error @ StorageError::Future { .. } => Self::Timeout(error.to_string()),
             error => Self::Internal(chain(&error)),
         }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Server;
 use super::output::{self, Response};
 use super::query::Query;
-use crate::api::KUBERNETES_VERSION;
+use crate::api::Version;
 
 /// The answer to a GET of `path`, if it is about the server itself.
 pub fn get(server: &Server, path: &str, query: &Query, method: &Method) -> Option<Response> {
@@ -54,11 +54,10 @@ fn report(endpoint: &str, checks: &[(&str, bool)], verbose: bool) -> Response {
 }
 
 fn version() -> Response {
-    let mut numbers = KUBERNETES_VERSION.trim_start_matches('v').split('.');
-    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let Version { major, minor, git } = Version::served();
     let version = json!({
         "major": major, "minor": minor,
-        "gitVersion": format!("{KUBERNETES_VERSION}+podium.{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": git,
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),

@@ -62,12 +62,15 @@ pub struct Config {
     pub max_connections: usize,
     /// As many requests as may be worked on at once, without those that only follow; others wait.
     pub max_in_flight: usize,
+    /// As many requests as may wait at once for what a node or a Pod answers; others wait.
+    pub max_long_running: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         // As many in flight as kube-apiserver takes: 400 that read and 200 that write.
-        Self { max_connections: 4_096, max_in_flight: 600 }
+        // A quarter of the connections may wait for nodes and Pods.
+        Self { max_connections: 4_096, max_in_flight: 600, max_long_running: 1_024 }
     }
 }
 
@@ -103,6 +106,7 @@ struct Inner {
     usage: usage::Usage,
     instruments: instruments::Instruments,
     in_flight: Semaphore,
+    long_running: Semaphore,
     ready: AtomicBool,
     stopping: CancellationToken,
 }
@@ -114,6 +118,7 @@ impl Server {
         let discovery = discovery::Discovery::of(&parts.table);
         Self(Arc::new(Inner {
             in_flight: Semaphore::new(config.max_in_flight),
+            long_running: Semaphore::new(config.max_long_running),
             config,
             parts,
             admission,
@@ -219,6 +224,10 @@ impl Server {
 
     fn in_flight(&self) -> &Semaphore {
         &self.0.in_flight
+    }
+
+    fn long_running(&self) -> &Semaphore {
+        &self.0.long_running
     }
 
     fn config(&self) -> &Config {

@@ -4,20 +4,18 @@
 //! a ReplicaSet above all, is untracked until somebody applies to it, as
 //! Kubernetes has it for objects without managers. Books would double the size of each.
 use http::header::USER_AGENT;
-use jiff::Timestamp;
 
 use super::call::Call;
 use super::query::WriteOptions;
 use super::write::{Oddities, Part, has_status};
 use crate::api::managed_fields::{self, ApplyError, Author, Ignored};
-use crate::api::{ApiError, FieldPath, Object};
+use crate::api::{ApiError, FieldPath, Object, whole_seconds};
 
 /// Names of the users that are parts of the cluster begin so.
 const COMPONENTS: &[&str] = &["system:apiserver", "system:kube-", "system:node:", "system:podium:"];
 
 /// The author of a write of `part`.
 pub fn author(call: &Call<'_>, part: Part, options: &WriteOptions) -> Author {
-    let now = call.server.now();
     let ignored = match part {
         Part::Status => Ignored::AllButStatus,
         Part::Object if has_status(call.row) => Ignored::Status,
@@ -28,8 +26,7 @@ pub fn author(call: &Call<'_>, part: Part, options: &WriteOptions) -> Author {
         gvk: call.row.gvk.clone(),
         subresource: call.path.subresource.clone(),
         ignored,
-        // Kubernetes' timestamps have no fractions.
-        now: Timestamp::from_second(now.as_second()).unwrap_or(now),
+        now: whole_seconds(call.server.now()),
     }
 }
 

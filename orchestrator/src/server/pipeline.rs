@@ -14,8 +14,9 @@ use super::path::ResourcePath;
 use super::query::Query;
 use super::write::{self, Part};
 use super::{Server, authenticate, body, connect, definitions, health, openapi, verbs};
-use crate::api::{ApiError, Attributes, Decision, Subresource, User, Verb};
+use crate::api::{ApiError, Attributes, Decision, Presented, Subresource, User, Verb};
 use crate::auth::authorizer::refusal;
+use crate::auth::token::ISSUER;
 
 /// Answers a request.
 pub async fn handle(server: &Server, request: Request<Body>) -> Response {
@@ -25,14 +26,19 @@ pub async fn handle(server: &Server, request: Request<Body>) -> Response {
 }
 
 async fn answer(server: &Server, parts: &mut Parts, body: Body) -> Response {
+    let path = ResourcePath::parse(parts.uri.path());
+    // What waits for a node or a Pod may wait long: the cluster's own requests must not wait for it.
+    let long_running = path.as_ref().is_some_and(instruments::is_long_running);
+    let permits = if long_running { server.long_running() } else { server.in_flight() };
     // A stream is no longer in flight once its head is answered.
-    let permit = server.in_flight().acquire().await;
+    let permit = permits.acquire().await;
     if permit.is_err() {
         return output::refusal(&ApiError::Unavailable("the server is stopping".into()));
     }
-    let (began, in_flight) = (Instant::now(), server.instruments().begin(&parts.method));
+    let began = Instant::now();
+    let in_flight = (!long_running).then(|| server.instruments().begin(&parts.method));
     let mut place = None;
-    let response = match respond(server, parts, body, &mut place).await {
+    let response = match respond(server, path, parts, body, &mut place).await {
         Ok(response) => response,
         Err(error) => {
             log(&error);
@@ -76,13 +82,14 @@ fn fault(error: &ApiError) -> Fault {
 /// Answers, and says where the request is counted once that is known.
 async fn respond(
     server: &Server,
+    path: Option<ResourcePath>,
     parts: &mut Parts,
     body: Body,
     place: &mut Option<Place>,
 ) -> Result<Response, ApiError> {
     let user = authenticate::user(server, parts).await?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    match ResourcePath::parse(parts.uri.path()) {
+    match path {
         Some(path) => {
             let attributes = path.attributes(&parts.method, &query);
             if let Some(row) = server.table().get(&path.group, &path.version, &path.resource) {
@@ -214,11 +221,7 @@ async fn subresource(
 ) -> Result<Response, ApiError> {
     let row = call.row.clone();
     let name = call.path.subresource.as_str();
-    let found = row.subresources.iter().find(|subresource| match subresource {
-        Subresource::Status => name == "status",
-        Subresource::Scale { .. } => name == "scale",
-        Subresource::Connect { name: connect, .. } => name == *connect,
-    });
+    let found = row.subresources.iter().find(|subresource| subresource.name() == name);
     let Some(found) = found else { return Err(connect::absent::refuse(call).await) };
     if let Subresource::Connect { verbs, .. } = found {
         if !verbs.iter().any(|allowed| allowed.as_str() == verb) {
@@ -247,15 +250,17 @@ pub async fn compute(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError>
     let media_type = body::media_type(call.headers);
     let document = body::decode(media_type, &body::read(body).await?)?;
     let object = write::object(call, document.value)?;
-    let owner = match computed.token(&object) {
-        Some(token) => {
-            let owner = authenticate::bearer(call.server, &token).await;
-            Some(owner.unwrap_or_else(User::anonymous))
+    let answer = match computed.token(&object)? {
+        Some(Presented { token, audiences }) => {
+            let mut shown_to: Vec<&str> = audiences.iter().map(String::as_str).collect();
+            if shown_to.is_empty() {
+                shown_to.push(ISSUER);
+            }
+            let owner = authenticate::bearer(call.server, &token, &shown_to).await;
+            computed.about_token(object, owner)?
         }
-        None => None,
+        None => computed.create(object, call.user, call.server.authorizer())?,
     };
-    let user = owner.as_ref().unwrap_or(call.user);
-    let answer = computed.create(object, user, call.server.authorizer())?;
     Ok(Reply::Object(StatusCode::CREATED, Served::from(answer)))
 }
 

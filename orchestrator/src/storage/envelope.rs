@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::metadata::Unversioned;
+use crate::api::document::levels_of_json;
 use crate::api::{DecodeError, Object};
 
 /// The format this version writes.
@@ -52,6 +53,11 @@ fn field(out: &mut Vec<u8>, name: &str, value: &impl Serialize) -> serde_json::R
     serde_json::to_writer(&mut *out, name)?;
     out.push(b':');
     serde_json::to_writer(out, value)
+}
+
+/// The levels of the object in a value.
+pub(super) fn levels(value: &[u8]) -> usize {
+    value.get(HEAD..).map_or(0, levels_of_json)
 }
 
 /// A value taken apart.

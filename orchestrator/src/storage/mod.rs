@@ -24,6 +24,12 @@ pub use objects::Objects;
 pub use stored::{Facts, Stored};
 pub use watch::{WatchEvent, WatchQuery};
 
+/// As many levels as an object may nest, which its parser reads again (serde_json's limit of 128).
+const LEVELS_MAX: usize = 127;
+
+/// As many bytes as an object may have: twice a body, as who owns its fields stands in it too.
+pub const OBJECT_MAX: usize = 6 << 20;
+
 /// Why an object cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -58,6 +64,12 @@ pub enum StorageError {
         /// What is wrong.
         why: String,
     },
+    /// An object has more levels than are read again.
+    #[error("the object nests deeper than {LEVELS_MAX} levels; make it flatter")]
+    TooDeep,
+    /// An object has more bytes than are stored.
+    #[error("the object is larger than {OBJECT_MAX} bytes; make it smaller")]
+    TooLarge,
     /// An object cannot be encoded.
     #[error("cannot encode the object")]
     Encode(#[source] DecodeError),
@@ -119,6 +131,9 @@ impl Storage {
             StorageError::InvalidQuery(format!("{} cannot be called {key:?}", resource.plural))
         })?;
         let bytes = encode(resource, object)?;
+        if bytes.len() > OBJECT_MAX {
+            return Err(StorageError::TooLarge);
+        }
         let expires = resource.expires_after;
         let written = self.store.put(&path, bytes, Precondition::Absent, expires);
         match timed(Operation::Create, written).await {
@@ -139,7 +154,13 @@ impl Storage {
         let path = path(resource, key).ok_or_else(|| StorageError::NotFound(key.clone()))?;
         let bytes = encode(resource, object)?;
         let at = self.at(at);
-        if let Some(present) = self.store.get(&path).await.map_err(StorageError::Backend)?
+        let present = self.store.get(&path).await.map_err(StorageError::Backend)?;
+        // What is larger already can still be marked and made smaller.
+        let size = present.as_ref().map_or(0, |present| present.value().len());
+        if bytes.len() > OBJECT_MAX.max(size) {
+            return Err(StorageError::TooLarge);
+        }
+        if let Some(present) = present
             && present.revision() == at
             && *present.value() == bytes
         {
@@ -205,11 +226,17 @@ fn refused(error: store::Error, key: &ObjectKey) -> StorageError {
 }
 
 fn encode(resource: &Resource, object: &Object) -> Result<Bytes, StorageError> {
-    if resource.converted {
+    let sealed = if resource.converted {
         let stored = resource.behaviour.to_stored(object.clone()).map_err(StorageError::Encode)?;
-        return envelope::seal(&stored).map_err(StorageError::Encode);
+        envelope::seal(&stored)
+    } else {
+        envelope::seal(object)
+    };
+    let sealed = sealed.map_err(StorageError::Encode)?;
+    if envelope::levels(&sealed) > LEVELS_MAX {
+        return Err(StorageError::TooDeep);
     }
-    envelope::seal(object).map_err(StorageError::Encode)
+    Ok(sealed)
 }
 
 /// Where the objects of a resource begin.

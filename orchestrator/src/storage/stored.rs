@@ -96,11 +96,6 @@ impl Stored {
         self.revision.to_string()
     }
 
-    /// Its size as JSON, roughly.
-    pub fn size(&self) -> usize {
-        self.entry.value().len()
-    }
-
     /// Whether a selector selects its labels.
     pub(super) fn labelled(&self, selector: &LabelSelector) -> Result<bool, StorageError> {
         if selector.is_empty() {

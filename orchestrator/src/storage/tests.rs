@@ -46,6 +46,27 @@ async fn a_write_that_comes_too_late_is_a_conflict_and_one_that_changes_nothing_
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_again_is_not_stored() {
+    let (storage, row) = storage();
+    let deep = |levels: usize| {
+        let mut object = map("default", "a", "x");
+        let nest = |inner, _| json!([inner]);
+        object.body.insert("data".into(), (1..levels).fold(json!(0), nest));
+        object
+    };
+    let stored = storage.create(&row, &deep(LEVELS_MAX)).await.unwrap();
+    assert_eq!(stored.object().unwrap().body, deep(LEVELS_MAX).body);
+    let deeper = storage.update(&row, &stored.key, stored.revision, &deep(LEVELS_MAX + 1)).await;
+    assert!(matches!(deeper, Err(StorageError::TooDeep)));
+
+    let mut large = map("default", "b", "x");
+    large.body.insert("data".into(), json!("x".repeat(OBJECT_MAX)));
+    assert!(matches!(storage.create(&row, &large).await, Err(StorageError::TooLarge)));
+    let larger = storage.update(&row, &stored.key, stored.revision, &large).await;
+    assert!(matches!(larger, Err(StorageError::TooLarge)));
+}
+
+#[tokio::test]
 async fn pages_are_read_at_the_revision_of_the_first() {
     let (storage, row) = storage();
     for name in ["a", "b", "c", "d", "e"] {

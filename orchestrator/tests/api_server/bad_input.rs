@@ -73,15 +73,18 @@ async fn bodies_that_are_no_objects_are_bad_requests() {
 #[tokio::test]
 async fn yaml_that_would_grow_without_end_is_refused() {
     let cluster = Cluster::start().await;
-    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+    let mut deep = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
     for level in 1..12 {
         let alias = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(",")));
+        deep.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(",")));
     }
-    let answer = cluster
-        .send(Method::POST, CONFIG_MAPS, &[("content-type", "application/yaml")], bomb)
-        .await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+    let list = |item: &str, times: usize| vec![item; times].join(",");
+    let flat = format!("a: &a [{}]\nb: [{}]\n", list("0", 1_000), list("*a", 100_000));
+    for bomb in [deep, flat] {
+        let headers = [("content-type", "application/yaml")];
+        let answer = cluster.send(Method::POST, CONFIG_MAPS, &headers, bomb).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+    }
 }
 
 #[tokio::test]

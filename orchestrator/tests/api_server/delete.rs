@@ -67,7 +67,10 @@ async fn propagation_is_left_to_the_garbage_collector() {
     for (policy, finalizer) in [("Orphan", "orphan"), ("Foreground", "foregroundDeletion")] {
         let path = format!("{DEPLOYMENTS}/{}", finalizer.to_lowercase());
         cluster.create(DEPLOYMENTS, deployment(&finalizer.to_lowercase())).await;
-        let marked = cluster.delete(&path, json!({"propagationPolicy": policy})).await.json;
+        let answer = cluster.delete(&path, json!({"propagationPolicy": policy})).await;
+        let accepted = answer.status == StatusCode::ACCEPTED;
+        assert_eq!(accepted, policy == "Foreground", "{}", answer.status);
+        let marked = answer.json;
         assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
         assert_eq!(marked["metadata"]["generation"], 2);
         let gone = cluster.delete(&path, json!({"propagationPolicy": "Background"})).await;
@@ -78,6 +81,32 @@ async fn propagation_is_left_to_the_garbage_collector() {
         wrong.json["message"],
         r#"DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways": supported values: "Foreground", "Background", "Orphan""#
     );
+}
+
+#[tokio::test]
+async fn a_job_keeps_its_pods_unless_the_deletion_says_otherwise() {
+    const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+    let cluster = Cluster::start().await;
+    let template = json!({
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "hello:1"}]},
+    });
+    for name in ["a", "b", "c"] {
+        let job = json!({"metadata": {"name": name}, "spec": {"template": template}});
+        cluster.create(JOBS, job).await;
+    }
+    let kept = cluster.delete(&format!("{JOBS}/a"), json!(null)).await;
+    assert_eq!(kept.status, StatusCode::OK, "{}", kept.text);
+    assert_eq!(kept.json["metadata"]["finalizers"], json!(["orphan"]));
+    let warning = kept.headers["warning"].to_str().unwrap();
+    assert!(warning.contains("child pods are preserved by default when jobs are deleted"));
+    let background = json!({"propagationPolicy": "Background"});
+    let gone = cluster.delete(&format!("{JOBS}/b"), background).await;
+    assert_eq!(gone.json["status"], "Success", "{}", gone.text);
+    assert!(!gone.headers.contains_key("warning"));
+    let all = cluster.delete(JOBS, json!(null)).await;
+    assert!(all.headers.contains_key("warning"), "{}", all.text);
+    let left = cluster.get(&format!("{JOBS}/c")).await.json;
+    assert_eq!(left["metadata"]["finalizers"], json!(["orphan"]));
 }
 
 #[tokio::test]

@@ -16,4 +16,5 @@ mod services;
 mod subresources;
 mod tls;
 mod update;
+mod usage;
 mod watch;

@@ -1,15 +1,19 @@
 //! `proxy` of Pods, Services and nodes.
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use podium::server::Dialer;
+use podium::server::{Config, Dialer};
 use serde_json::json;
+use tokio::task::JoinSet;
+use tower::ServiceExt;
 
-use crate::harness::{Cluster, PODS, SERVICES, pod};
+use crate::harness::{Cluster, PODS, SERVICES, admin, pod};
 
 /// A pod network that answers with what it was asked.
 struct Echo;
@@ -33,6 +37,22 @@ impl Dialer for Echo {
             [("location", "/login"), ("x-credentials", if credentials { "1" } else { "0" })];
         let status = if parts.uri.path() == "/moved" { StatusCode::FOUND } else { StatusCode::OK };
         Ok((status, headers, asked).into_response())
+    }
+}
+
+/// A pod network in which nobody answers, with how many requests wait there.
+#[derive(Default)]
+struct Silent(AtomicUsize);
+
+#[async_trait::async_trait]
+impl Dialer for Silent {
+    async fn request(
+        &self,
+        _: SocketAddr,
+        _: Request<Body>,
+    ) -> Result<http::Response<Body>, String> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
     }
 }
 
@@ -119,4 +139,30 @@ async fn a_node_answers_for_itself() {
     );
     let answer = cluster.get("/api/v1/nodes/m/proxy/healthz").await;
     assert_eq!(answer.json["message"], r#"nodes "m" not found"#);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_pod_holds_up_nobody_else() {
+    let cluster = Cluster::start().await;
+    let network = Arc::new(Silent::default());
+    cluster.server.connect(network.clone());
+    cluster.create(PODS, pod("p")).await;
+    let status = json!({"status": {"podIP": "10.64.0.9"}});
+    cluster.patch(&format!("{PODS}/p/status"), "merge", status).await;
+    let Config { max_in_flight, max_long_running, .. } = Config::default();
+    let mut waiting = JoinSet::new();
+    for _ in 0..max_long_running + max_in_flight {
+        let request = Request::get(format!("{PODS}/p:80/proxy/")).extension(admin());
+        waiting.spawn(cluster.router.clone().oneshot(request.body(Body::empty()).unwrap()));
+    }
+    let patience = Duration::from_secs(10);
+    let all_wait = async {
+        while network.0.load(Ordering::Relaxed) < max_long_running {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(patience, all_wait).await.expect("they are passed on");
+    let answer = tokio::time::timeout(patience, cluster.get(PODS)).await;
+    assert_eq!(answer.expect("it does not wait for the Pod").status, StatusCode::OK);
+    assert_eq!(network.0.load(Ordering::Relaxed), max_long_running);
 }

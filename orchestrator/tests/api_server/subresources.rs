@@ -32,8 +32,26 @@ async fn a_pod_is_bound_once() {
     assert_eq!(again.status, StatusCode::CONFLICT);
     assert_eq!(
         again.json["message"],
-        "Operation cannot be fulfilled on pods \"web\": pod web is already assigned to node \"n1\""
+        "Operation cannot be fulfilled on pods/binding \"web\": pod web is already assigned to node \"n1\""
     );
+}
+
+#[tokio::test]
+async fn a_pod_with_scheduling_gates_is_not_bound() {
+    let cluster = Cluster::start().await;
+    let mut gated = pod("web");
+    gated["spec"]["schedulingGates"] = json!([{"name": "podium.dev/wait"}]);
+    cluster.create(PODS, gated).await;
+    let path = format!("{PODS}/web");
+    let refused = cluster.post(&format!("{path}/binding"), binding("n1")).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(
+        refused.json["message"],
+        "Operation cannot be fulfilled on pods/binding \"web\": pod web has non-empty .spec.schedulingGates"
+    );
+    cluster.patch(&path, "merge", json!({"spec": {"schedulingGates": null}})).await;
+    let answer = cluster.post(&format!("{path}/binding"), binding("n1")).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
 }
 
 #[tokio::test]
@@ -135,4 +153,92 @@ async fn a_service_account_is_known_by_its_token_while_it_exists() {
     assert!(message.contains(r#"User "system:serviceaccount:default:default""#), "{message}");
     cluster.delete(&format!("{accounts}/default"), json!(null)).await;
     assert_eq!(ask().await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_token_is_void_without_the_object_it_is_bound_to() {
+    let cluster = Cluster::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = cluster.create(secrets, json!({"metadata": {"name": "s"}})).await;
+    let node = cluster.create("/api/v1/nodes", json!({"metadata": {"name": "n"}})).await;
+    let pod_of = cluster.create(PODS, pod("web")).await;
+    let mut other = pod("other");
+    other["spec"]["serviceAccountName"] = json!("robot");
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    cluster.create(accounts, json!({"metadata": {"name": "robot"}})).await;
+    cluster.create(PODS, other).await;
+    let ask = async |reference: Value| {
+        let request = json!({"spec": {"audiences": [], "boundObjectRef": reference}});
+        cluster.post(&format!("{accounts}/default/token"), request).await
+    };
+    for (reference, code, message) in [
+        (
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c"}),
+            400,
+            "cannot bind token to object of type /v1, Kind=ConfigMap",
+        ),
+        (json!({"apiVersion": "v1", "kind": "Pod", "name": "x"}), 404, "pods \"x\" not found"),
+        (
+            json!({"apiVersion": "v1", "kind": "Pod", "name": "other"}),
+            400,
+            "cannot bind token for serviceaccount \"default\" to pod running with different serviceaccount name.",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "Secret", "name": "s", "uid": "old"}),
+            409,
+            "Operation cannot be fulfilled on Secret \"s\": the UID in the bound object reference (old) does not match the UID in record. The object might have been deleted and then recreated",
+        ),
+    ] {
+        let refused = ask(reference).await;
+        assert_eq!(refused.json["message"], message);
+        assert_eq!(refused.status.as_u16(), code);
+    }
+    for (object, path) in [
+        (&secret, format!("{secrets}/s")),
+        (&node, "/api/v1/nodes/n".to_owned()),
+        (&pod_of, format!("{PODS}/web")),
+    ] {
+        let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+        let answer = ask(json!({"apiVersion": "v1", "kind": kind, "name": name})).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let bearer = format!("Bearer {}", answer.json["status"]["token"].as_str().unwrap());
+        let use_it = async || {
+            let headers = [("authorization", bearer.as_str())];
+            cluster.send_as(None, Method::GET, PODS, &headers, "").await.status
+        };
+        assert_eq!(use_it().await, StatusCode::FORBIDDEN, "{kind}");
+        cluster.delete(&path, json!({"gracePeriodSeconds": 0})).await;
+        assert_eq!(use_it().await, StatusCode::UNAUTHORIZED, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_somebody_else_is_reviewed_for_them_alone() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let request = json!({"spec": {"audiences": ["vault", "mail"]}});
+    let token = cluster.post(path, request).await.json["status"]["token"].clone();
+    let review = async |audiences: Value| {
+        let review = json!({"spec": {"token": token, "audiences": audiences}});
+        let answer = cluster.post("/apis/authentication.k8s.io/v1/tokenreviews", review).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        answer.json["status"].clone()
+    };
+    let known = review(json!(["other", "mail"])).await;
+    assert_eq!(known["authenticated"], true, "{known}");
+    assert_eq!(known["audiences"], json!(["mail"]));
+    assert_eq!(known["user"]["username"], "system:serviceaccount:default:default");
+    for (audiences, target) in [
+        (json!(["other"]), "[\"other\"]"),
+        (json!([]), "[\"https://kubernetes.default.svc.cluster.local\"]"),
+    ] {
+        let status = review(audiences).await;
+        assert_eq!(status["authenticated"], Value::Null, "{status}");
+        assert_eq!(
+            status["error"],
+            format!(
+                "token audiences [\"vault\" \"mail\"] is invalid for the target audiences {target}"
+            )
+        );
+    }
 }

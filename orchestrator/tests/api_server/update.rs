@@ -2,7 +2,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use crate::harness::{CONFIG_MAPS, Cluster, DEPLOYMENTS, config_map, deployment};
+use crate::harness::{CONFIG_MAPS, Cluster, DEPLOYMENTS, PODS, config_map, deployment, pod};
 
 #[tokio::test]
 async fn a_stale_update_is_a_conflict_and_one_without_version_overwrites() {
@@ -91,4 +91,28 @@ async fn a_dry_run_changes_nothing() {
     let answer = cluster.put(&format!("{path}?dryRun=All"), wished).await;
     assert_eq!(answer.json["data"]["a"], "2");
     assert_eq!(cluster.get(&path).await.json, created);
+}
+
+#[tokio::test]
+async fn lists_and_maps_of_nothing_are_as_if_they_were_not_there() {
+    let cluster = Cluster::start().await;
+    let mut empty = pod("web");
+    empty["spec"]["containers"][0]["args"] = json!([]);
+    empty["spec"]["nodeSelector"] = json!({});
+    empty["spec"]["volumes"] = json!([{"name": "scratch", "emptyDir": {}}]);
+    let created = cluster.create(PODS, empty).await;
+    assert_eq!(created["spec"]["containers"][0].get("args"), None);
+    assert_eq!(created["spec"].get("nodeSelector"), None);
+    assert_eq!(created["spec"]["volumes"][0]["emptyDir"], json!({}));
+    let mut again = created.clone();
+    again["spec"]["containers"][0]["args"] = json!([]);
+    let answer = cluster.put(&format!("{PODS}/web"), again).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.json["metadata"]["resourceVersion"], created["metadata"]["resourceVersion"]);
+
+    let created = cluster.create(DEPLOYMENTS, deployment("d")).await;
+    let mut again = created.clone();
+    again["spec"]["template"]["spec"]["nodeSelector"] = json!({});
+    let answer = cluster.put(&format!("{DEPLOYMENTS}/d"), again).await;
+    assert_eq!(answer.json["metadata"]["generation"], 1, "{}", answer.text);
 }

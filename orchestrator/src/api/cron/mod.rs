@@ -19,6 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
+use super::whole_seconds;
 use field::{Bounds, Field};
 
 const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
@@ -119,7 +120,7 @@ impl Schedule {
     /// The first time after `after`, as the clocks of `zone` show it; none within five years.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match self {
-            Self::Every(every) => whole_second(after).checked_add(*every).ok(),
+            Self::Every(every) => whole_seconds(after).checked_add(*every).ok(),
             Self::Clock(times) => times.next(after, zone),
         }
     }
@@ -163,8 +164,4 @@ fn begin(date: Date, zone: &TimeZone) -> Option<Zoned> {
 /// So many minutes of real time later; the clock may have been changed meanwhile.
 fn later(at: &Zoned, minutes: i64) -> Option<Zoned> {
     at.checked_add(SignedDuration::from_mins(minutes)).ok()
-}
-
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

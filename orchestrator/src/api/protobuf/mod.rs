@@ -7,7 +7,7 @@
 //! and, for a message, the message's name. Kinds are `s`tring, b`y`tes,
 //! `b`ool, `i`nteger, `d`ouble and `m`essage; `*` says repeated, `M` before a
 //! kind a map from strings, and `0` that Go sends a zero where nothing was set.
-//! `tests/src/bin/tables.rs` generates it.
+//! `tests/generators/src/bin/tables.rs` generates it.
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -146,7 +146,6 @@ fn messages() -> &'static Messages {
 fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
     let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
     let group = group.split('.').next().unwrap_or_default();
-    let group = if group == "rbac" { "rbac" } else { group };
     let own = format!("api.{group}.{version}.{kind}");
     let shared = format!("apimachinery.pkg.apis.meta.v1.{kind}");
     let messages = messages();

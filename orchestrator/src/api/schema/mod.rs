@@ -1,10 +1,11 @@
-//! The schemas of the built-in kinds: how their parts merge, and their OpenAPI.
+//! The schemas of the built-in kinds: how their parts merge, what of them is
+//! left out, and their OpenAPI.
 //!
-//! `build.rs` makes both out of k8s-openapi's types and of `merge-keys.txt`,
+//! `build.rs` makes them out of k8s-openapi's types and of `merge-keys.txt`,
 //! which holds what those types do not say: a line per field with its type's
 //! name, the field (`.`: the type itself), list-type, list-map-keys, map-type,
-//! patch-merge-key and patch-strategy, `-` for none. `tests/src/bin/tables.rs`
-//! generates that file. The results are compressed into the binary and
+//! patch-merge-key and patch-strategy, `-` for none.
+//! `tests/generators/src/bin/tables.rs` generates that file. The results are compressed into the binary and
 //! unpacked when they are first asked for: parsed, they would take tens of megabytes.
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -14,9 +15,11 @@ use flate2::read::DeflateDecoder;
 
 use super::GroupVersionKind;
 
+mod omitted;
 mod openapi;
 mod openapi_v2;
 
+pub use omitted::omit_empty;
 pub use openapi::{document, index_hash};
 pub use openapi_v2::{hash as hash_v2, json as json_v2, protobuf as protobuf_v2};
 
@@ -120,6 +123,12 @@ pub(super) fn shape(type_name: &str) -> Option<&'static Shape> {
 fn unpacked_shapes() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/shapes.deflate"))))
+}
+
+/// Lines of a type and its lists and maps that are not there without content.
+fn unpacked_omitted() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/omitted.deflate"))))
 }
 
 /// Lines of group, version, kind and type.

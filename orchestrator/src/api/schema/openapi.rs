@@ -31,8 +31,8 @@ pub fn index_hash(table: &ResourceTable, group: &str, version: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(DEFINITIONS);
     for resource in of(table, group, version) {
-        let subresources = resource.subresources.iter().map(subresource_name);
-        let parts: Vec<_> = subresources.chain([&*resource.plural, &*resource.gvk.kind]).collect();
+        let mut parts: Vec<&str> = resource.subresources.iter().map(Subresource::name).collect();
+        parts.extend([&*resource.plural, &*resource.gvk.kind]);
         hash.update(parts.join("/"));
     }
     hex::encode_upper(hash.finalize())
@@ -71,13 +71,8 @@ fn of<'a>(
 pub(super) fn roots(resources: &[&Resource]) -> BTreeSet<String> {
     let own = resources.iter().filter_map(|resource| type_name(&resource.gvk));
     let shared = ["DeleteOptions", "Patch", "Status"].map(meta_name);
-    let scale = GroupVersionKind {
-        group: "autoscaling".into(),
-        version: "v1".into(),
-        kind: "Scale".into(),
-    };
     let scales = resources.iter().any(|r| r.subresources.iter().any(is_scale));
-    let scale = type_name(&scale).filter(|_| scales);
+    let scale = type_name(&GroupVersionKind::SCALE).filter(|_| scales);
     own.map(str::to_owned).chain(shared).chain(scale.map(str::to_owned)).collect()
 }
 
@@ -144,17 +139,14 @@ pub(super) fn add_paths(resource: &Resource, paths: &mut Map<String, Value>) {
     }
     paths.insert(item.clone(), operations(true));
     for subresource in &resource.subresources {
-        let scale = GroupVersionKind {
-            group: "autoscaling".into(),
-            version: "v1".into(),
-            kind: "Scale".into(),
-        };
         let (gvk, verbs) = match subresource {
             Subresource::Status => (gvk, &[Verb::Get, Verb::Patch, Verb::Update][..]),
-            Subresource::Scale { .. } => (&scale, &[Verb::Get, Verb::Patch, Verb::Update][..]),
+            Subresource::Scale { .. } => {
+                (&GroupVersionKind::SCALE, &[Verb::Get, Verb::Patch, Verb::Update][..])
+            }
             Subresource::Connect { verbs, .. } => (gvk, *verbs),
         };
-        let name = subresource_name(subresource);
+        let name = subresource.name();
         let methods = verbs.iter().filter_map(|verb| {
             let (method, _) = method(*verb)?;
             Some((method.to_owned(), operation(resource, *verb, gvk, name)))
@@ -224,14 +216,6 @@ fn query(name: &str, kind: &str) -> Value {
 
 fn meta_name(kind: &str) -> String {
     format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")
-}
-
-fn subresource_name(subresource: &Subresource) -> &str {
-    match subresource {
-        Subresource::Status => "status",
-        Subresource::Scale { .. } => "scale",
-        Subresource::Connect { name, .. } => name,
-    }
 }
 
 fn is_scale(subresource: &Subresource) -> bool {

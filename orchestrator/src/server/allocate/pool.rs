@@ -135,6 +135,7 @@ fn hidden(plural: &'static str) -> Resource {
         has_generation: false,
         unconditional_update: false,
         create_on_update: false,
+        orphans_by_default: None,
         expires_after: None,
         computed: None,
         measured: false,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Binding;
 use serde_json::{Value, json};
 
-use crate::api::{ApiError, Object};
+use crate::api::{ApiError, GroupResource, Object, whole_seconds};
 use crate::server::body;
 use crate::server::call::Call;
 use crate::server::output::Reply;
@@ -27,22 +27,16 @@ pub async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> 
     let now = call.server.now();
     let name = call.path.name.clone();
     let resource = call.row.group_resource();
-    let conflict =
-        |why: String| ApiError::Conflict { resource: resource.clone(), name: name.clone(), why };
+    // As in Kubernetes, what the Pod itself forbids is a conflict of the subresource.
+    let taken = GroupResource { resource: "pods/binding".into(), ..resource.clone() };
     write::update(call, Part::Unchecked, &options, |old| {
         let expected = binding.metadata.uid.as_ref();
         if expected.is_some_and(|uid| Some(uid) != old.metadata.uid.as_ref()) {
-            return Err(conflict("Precondition failed: the UIDs differ".into()));
+            let why = "Precondition failed: the UIDs differ".into();
+            return Err(ApiError::Conflict { resource: resource.clone(), name: name.clone(), why });
         }
-        if old.metadata.deletion_timestamp.is_some() {
-            let why = format!("pod {name} is being deleted, cannot be assigned to a host");
-            return Err(conflict(why));
-        }
-        let spec = old.body.get("spec");
-        let bound = spec.and_then(|spec| spec.get("nodeName")).and_then(Value::as_str);
-        if let Some(bound) = bound.filter(|bound| !bound.is_empty()) {
-            let why = format!("pod {name} is already assigned to node {bound:?}");
-            return Err(conflict(why));
+        if let Some(why) = refusal(&name, old) {
+            return Err(ApiError::Conflict { resource: taken.clone(), name: name.clone(), why });
         }
         let mut new = bind(old.clone(), &node, now);
         new.metadata.resource_version.clone_from(&binding.metadata.resource_version);
@@ -56,6 +50,21 @@ pub async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> 
     Ok(Reply::Status(StatusCode::CREATED, status))
 }
 
+/// Why a Pod is not bound, if it may not be.
+fn refusal(name: &str, pod: &Object) -> Option<String> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    let spec = pod.body.get("spec")?;
+    let bound = spec.get("nodeName").and_then(Value::as_str).unwrap_or_default();
+    if !bound.is_empty() {
+        return Some(format!("pod {name} is already assigned to node {bound:?}"));
+    }
+    let gates = spec.get("schedulingGates").and_then(Value::as_array);
+    let gated = gates.is_some_and(|gates| !gates.is_empty());
+    gated.then(|| format!("pod {name} has non-empty .spec.schedulingGates"))
+}
+
 fn bind(mut pod: Object, node: &str, now: Timestamp) -> Object {
     let spec = pod.body.entry("spec").or_insert_with(|| json!({}));
     if let Some(spec) = spec.as_object_mut() {
@@ -66,10 +75,9 @@ fn bind(mut pod: Object, node: &str, now: Timestamp) -> Object {
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     let Some(conditions) = conditions.as_array_mut() else { return pod };
     conditions.retain(|condition| condition.get("type") != Some(&json!("PodScheduled")));
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     conditions.push(json!({
         "type": "PodScheduled", "status": "True", "lastProbeTime": null,
-        "lastTransitionTime": now.to_string(),
+        "lastTransitionTime": whole_seconds(now).to_string(),
     }));
     pod
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use serde_json::{Value, json};
 
-use crate::api::{ApiError, GroupResource, Object, ObjectKey};
+use crate::api::{ApiError, GroupResource, Object, ObjectKey, whole_seconds};
 use crate::apis::checks::selects;
 use crate::server::body;
 use crate::server::call::Call;
@@ -277,7 +277,7 @@ fn exhausted(status: &mut PodDisruptionBudgetStatus, now: Timestamp) {
         reason: "InsufficientPods".into(),
         message: String::new(),
         observed_generation: observed,
-        last_transition_time: Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+        last_transition_time: Time(whole_seconds(now)),
     };
     match conditions.iter_mut().find(|c| c.type_ == new.type_) {
         Some(old) if old.status == new.status => old.reason = new.reason,

@@ -2,12 +2,12 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde_json::{Value, json};
 
 use crate::api::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupVersionKind, Object, Resource, Subresource,
-    Verb,
+    ApiError, DecodeError, FieldError, FieldErrors, FieldPath, GroupVersionKind, Object, Resource,
+    Subresource, Verb, selector_text,
 };
 use crate::apis;
 use crate::server::body;
@@ -59,7 +59,7 @@ async fn answer(
             .await
             .map_err(|error| storage_error(call.row, &call.path.name, error))?;
         let object = stored.object()?;
-        return Ok(Reply::ok(Served::from(scale(&object, &pointers))));
+        return Ok(Reply::ok(Served::from(scale(&object, &pointers)?)));
     }
     let media_type = body::media_type(call.headers).to_owned();
     let bytes = body::read(body).await?;
@@ -77,14 +77,14 @@ async fn answer(
         return Err(ApiError::MethodNotAllowed);
     };
     let updated = write::update(call, Part::Object, &options, |old| {
-        let wished = change.apply(scale(old, &pointers))?;
+        let wished = change.apply(scale(old, &pointers)?)?;
         let mut new = old.clone();
         new.metadata.resource_version.clone_from(&wished.metadata.resource_version);
         set_replicas(&mut new, &pointers, replicas(&wished)?)?;
         Ok(new.into())
     });
     let object = updated.await?.object()?;
-    Ok(Reply::ok(Served::from(scale(&object, &pointers))))
+    Ok(Reply::ok(Served::from(scale(&object, &pointers)?)))
 }
 
 /// Applies a Scale: what it says of replicas is applied to the object itself.
@@ -118,7 +118,7 @@ async fn apply(
     document.value = config.to_value()?;
     let (status, served) =
         verbs::apply_configuration(call, document, Part::Object, options).await?;
-    Ok(Reply::Object(status, Served::from(scale(&served.object()?, pointers))))
+    Ok(Reply::Object(status, Served::from(scale(&served.object()?, pointers)?)))
 }
 
 enum Change {
@@ -132,15 +132,10 @@ impl Change {
             Self::Put(wished) => Ok((**wished).clone()),
             Self::Patch(patch) => {
                 let read_at = old.metadata.resource_version.clone();
-                let gvk = GroupVersionKind {
-                    group: "autoscaling".into(),
-                    version: "v1".into(),
-                    kind: "Scale".into(),
-                };
                 let mut document = old.to_value()?;
-                patch.apply(&mut document, &gvk)?;
+                patch.apply(&mut document, &GroupVersionKind::SCALE)?;
                 let mut new = Object::from_value(document)?;
-                if new.metadata.resource_version == read_at {
+                if new.metadata.resource_version == read_at && !patch.names_version() {
                     new.metadata.resource_version = None;
                 }
                 Ok(new)
@@ -150,10 +145,11 @@ impl Change {
 }
 
 /// The Scale of an object.
-fn scale(object: &Object, pointers: &Pointers) -> Object {
+fn scale(object: &Object, pointers: &Pointers) -> Result<Object, DecodeError> {
     let body = Value::Object(object.body.clone());
     let number = |pointer| body.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    let selector = body.pointer(pointers.label_selector).map(selector_text).unwrap_or_default();
+    let selector = body.pointer(pointers.label_selector).map(selector).transpose()?;
+    let selector = selector.unwrap_or_default();
     let mut metadata = object.metadata.clone();
     // A Scale shows which object it is of, not what else is known about that.
     metadata.labels = None;
@@ -171,7 +167,7 @@ fn scale(object: &Object, pointers: &Pointers) -> Object {
     scale.body.insert("spec".into(), json!({"replicas": number(pointers.spec_replicas)}));
     let status = json!({"replicas": number(pointers.status_replicas), "selector": selector});
     scale.body.insert("status".into(), status);
-    scale
+    Ok(scale)
 }
 
 fn replicas(scale: &Object) -> Result<i64, ApiError> {
@@ -209,30 +205,16 @@ fn set_replicas(object: &mut Object, pointers: &Pointers, replicas: i64) -> Resu
     Ok(())
 }
 
-/// A label selector as text, such as `app=web,tier in (a,b)`.
-fn selector_text(selector: &Value) -> String {
-    let labels = |value: &Value| -> Vec<String> {
-        let pairs = value.as_object().into_iter().flatten();
-        pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect()
-    };
-    let (equal, expressions) = (selector.get("matchLabels"), selector.get("matchExpressions"));
-    if equal.is_none() && expressions.is_none() {
-        return labels(selector).join(",");
-    }
-    let mut parts = equal.map(labels).unwrap_or_default();
-    for expression in expressions.and_then(Value::as_array).into_iter().flatten() {
-        let text = |name| expression.get(name).and_then(Value::as_str).unwrap_or_default();
-        let key = text("key");
-        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
-        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
-        parts.push(match text("operator") {
-            "In" => format!("{key} in ({})", values.join(",")),
-            "NotIn" => format!("{key} notin ({})", values.join(",")),
-            "DoesNotExist" => format!("!{key}"),
-            _ => key.to_owned(),
-        });
-    }
-    parts.join(",")
+/// A label selector, or the labels of one, as text.
+fn selector(value: &Value) -> Result<String, DecodeError> {
+    let whole = ["matchLabels", "matchExpressions"].iter().any(|part| value.get(part).is_some());
+    let value = if whole { value.clone() } else { json!({"matchLabels": value}) };
+    let selector: LabelSelector = serde_json::from_value(value).map_err(|source| DecodeError {
+        kind: "Scale".into(),
+        path: "status.selector".into(),
+        source,
+    })?;
+    Ok(selector_text(&selector))
 }
 
 #[cfg(test)]
@@ -241,15 +223,15 @@ mod tests {
 
     #[test]
     fn selectors_are_written_as_kubectl_would() {
-        let selector = json!({
+        let whole = json!({
             "matchLabels": {"app": "web"},
             "matchExpressions": [
-                {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                {"key": "tier", "operator": "In", "values": ["b", "a"]},
                 {"key": "old", "operator": "DoesNotExist"},
             ],
         });
-        assert_eq!(selector_text(&selector), "app=web,tier in (a,b),!old");
-        assert_eq!(selector_text(&json!({"app": "web", "b": "c"})), "app=web,b=c");
-        assert_eq!(selector_text(&json!({})), "");
+        assert_eq!(selector(&whole).unwrap(), "app=web,!old,tier in (a,b)");
+        assert_eq!(selector(&json!({"app": "web", "b": "c"})).unwrap(), "app=web,b=c");
+        assert_eq!(selector(&json!({})).unwrap(), "");
     }
 }

@@ -2,10 +2,10 @@
 use axum::body::Body;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use serde_json::json;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest};
+use serde_json::{Value, json};
 
-use crate::api::{ApiError, FieldError, FieldErrors, FieldPath, Object};
+use crate::api::{ApiError, FieldError, FieldErrors, FieldPath, GroupResource, Object, ObjectKey};
 use crate::auth::Claims;
 use crate::auth::token::{Bound, BoundObject, ISSUER};
 use crate::server::body;
@@ -38,14 +38,12 @@ pub async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> 
         return Err(too_short(seconds));
     }
     let now = call.server.now();
-    let bound = Bound {
-        namespace: call.path.namespace.clone(),
-        serviceaccount: BoundObject {
-            name: call.path.name.clone(),
-            uid: account.metadata.uid.unwrap_or_default(),
-        },
-        pod: bound_pod(&spec),
-    };
+    let uid = account.metadata.uid.unwrap_or_default();
+    let account = BoundObject { name: call.path.name.clone(), uid };
+    let mut bound = Bound::to_account(call.path.namespace.clone(), account);
+    if let Some(reference) = &spec.bound_object_ref {
+        bind(call, reference, &mut bound).await?;
+    }
     let mut claims = Claims::for_service_account(bound, now, SignedDuration::from_secs(seconds));
     let audiences = spec.audiences.take().filter(|audiences| !audiences.is_empty());
     let audiences = audiences.unwrap_or_else(|| vec![ISSUER.to_owned()]);
@@ -64,12 +62,60 @@ pub async fn create(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> 
     Ok(Reply::Object(StatusCode::CREATED, Served::from(answer)))
 }
 
-fn bound_pod(spec: &TokenRequestSpec) -> Option<BoundObject> {
-    let reference = spec.bound_object_ref.as_ref()?;
-    if reference.kind.as_deref() != Some("Pod") {
-        return None;
+/// Binds a token to the object that the request names, which must be there.
+async fn bind(
+    call: &Call<'_>,
+    reference: &BoundObjectReference,
+    bound: &mut Bound,
+) -> Result<(), ApiError> {
+    let api_version = reference.api_version.as_deref().unwrap_or_default();
+    let kind = reference.kind.as_deref().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let (plural, place) = match (group, kind) {
+        ("", "Pod") => ("pods", &mut bound.pod),
+        ("", "Secret") => ("secrets", &mut bound.secret),
+        ("", "Node") => ("nodes", &mut bound.node),
+        _ => {
+            return Err(ApiError::BadRequest(format!(
+                "cannot bind token to object of type {group}/{version}, Kind={kind}"
+            )));
+        }
+    };
+    let name = reference.name.clone().unwrap_or_default();
+    let object = bound_object(call, plural, &name).await?;
+    if kind == "Pod" {
+        check_account(&object, &call.path.name)?;
     }
-    Some(BoundObject { name: reference.name.clone()?, uid: reference.uid.clone()? })
+    let uid = object.metadata.uid.unwrap_or_default();
+    if let Some(wanted) =
+        reference.uid.as_deref().filter(|wanted| !wanted.is_empty() && *wanted != uid)
+    {
+        let why = format!(
+            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
+        let resource = GroupResource { group: "".into(), resource: kind.to_owned().into() };
+        return Err(ApiError::Conflict { resource, name, why });
+    }
+    *place = Some(BoundObject { name, uid });
+    Ok(())
+}
+
+async fn bound_object(call: &Call<'_>, plural: &str, name: &str) -> Result<Object, ApiError> {
+    let row = call.server.table().get("", "v1", plural).ok_or(ApiError::NoSuchPath)?;
+    let namespace = if row.namespaced() { call.path.namespace.as_str() } else { "" };
+    let stored = call.server.storage().get(row, &ObjectKey::new(namespace, name)).await;
+    Ok(stored.map_err(|error| storage_error(row, name, error))?.object()?)
+}
+
+/// Refuses to bind a token to a Pod that runs as somebody else.
+fn check_account(pod: &Object, account: &str) -> Result<(), ApiError> {
+    let runs_as = pod.body.get("spec").and_then(|spec| spec.get("serviceAccountName"));
+    if runs_as.and_then(Value::as_str) == Some(account) {
+        return Ok(());
+    }
+    Err(ApiError::BadRequest(format!(
+        "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+    )))
 }
 
 fn too_short(seconds: i64) -> ApiError {

@@ -21,7 +21,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::RwLock;
 
 use super::path::ResourcePath;
-use crate::api::{Resource, Subresource};
+use crate::api::Resource;
 use crate::metrics::{Counter, Gauge, Histogram};
 
 pub use page::get;
@@ -56,8 +56,13 @@ const CODES: [u16; 22] = [
     503, 504, 0,
 ];
 
-/// Subresources whose requests last: they follow something.
+/// Subresources whose requests last: they follow something, or wait for somebody else.
 const LONG_RUNNING: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
+
+/// Whether a request lasts as long as others like, so that it is no measure of our work.
+pub fn is_long_running(path: &ResourcePath) -> bool {
+    LONG_RUNNING.contains(&path.subresource.as_str())
+}
 
 /// The counters of one server.
 #[derive(Default)]
@@ -129,9 +134,9 @@ impl Instruments {
         let row = self.row(resource);
         let subresource = match path.subresource.as_str() {
             "" => 0,
-            name => 1 + resource.subresources.iter().position(|s| name_of(s) == name)?,
+            name => 1 + resource.subresources.iter().position(|s| s.name() == name)?,
         };
-        let verb = if LONG_RUNNING.contains(&path.subresource.as_str()) {
+        let verb = if is_long_running(path) {
             CONNECT
         } else {
             VERBS.iter().position(|(word, _)| *word == verb)?
@@ -198,14 +203,6 @@ impl Cell {
         if let Some(took) = took {
             self.took.observe(took);
         }
-    }
-}
-
-fn name_of(subresource: &Subresource) -> &'static str {
-    match subresource {
-        Subresource::Status => "status",
-        Subresource::Scale { .. } => "scale",
-        Subresource::Connect { name, .. } => name,
     }
 }
 

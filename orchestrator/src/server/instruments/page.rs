@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 
-use super::{CODES, Cell, Row, SCOPES, VERBS, name_of};
-use crate::api::KUBERNETES_VERSION;
+use super::{CODES, Cell, Row, SCOPES, VERBS};
+use crate::api::{Subresource, Version};
 use crate::metrics::{self, Kind, Text};
 use crate::server::Server;
 use crate::server::output::{self, Response};
@@ -29,9 +29,7 @@ pub async fn get(server: &Server, path: &str) -> Option<Response> {
 
 fn build_info(text: &mut Text) {
     let help = "What this binary is; always 1.";
-    let mut numbers = KUBERNETES_VERSION.trim_start_matches('v').split('.');
-    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    let version = format!("{KUBERNETES_VERSION}+podium.{}", env!("CARGO_PKG_VERSION"));
+    let Version { major, minor, git: version } = Version::served();
     let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
     text.family("kubernetes_build_info", Kind::Gauge, help).sample(
         &[("git_version", &version), ("major", major), ("minor", minor), ("platform", &platform)],
@@ -103,7 +101,7 @@ fn labels(row: &Row, index: usize) -> Labels<'_> {
         ("group", &gvk.group),
         ("resource", &row.resource.plural),
         ("scope", scope),
-        ("subresource", subresource.map_or("", name_of)),
+        ("subresource", subresource.map_or("", Subresource::name)),
         ("verb", verb),
         ("version", &gvk.version),
     ])

@@ -2,7 +2,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use crate::api::Object;
+use crate::api::{Object, whole_seconds};
 use crate::clock::Entropy;
 
 /// As long as a generated name may be, so that it fits where a DNS label is asked for.
@@ -68,11 +68,6 @@ fn same_wish(new: &Object, old: &Object) -> bool {
             .iter()
             .filter(|(name, _)| *name != "status")
             .all(|(name, value)| old.body.get(name) == Some(value))
-}
-
-/// Kubernetes' timestamps have no fractions.
-fn whole_seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 #[cfg(test)]

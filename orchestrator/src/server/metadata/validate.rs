@@ -3,10 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use super::{FOREGROUND, ORPHAN};
-use crate::api::{FieldError, FieldErrors, FieldPath, Resource, names};
-
-/// As many bytes as the annotations of an object may have, keys included.
-const ANNOTATIONS_MAX: usize = 256 * 1024;
+use crate::api::{self, FieldError, FieldErrors, FieldPath, Resource, names};
 
 /// Finalizers of Kubernetes itself, which need no domain.
 const STANDARD_FINALIZERS: &[&str] = &[FOREGROUND, ORPHAN, "kubernetes"];
@@ -25,15 +22,8 @@ pub fn validate(metadata: &ObjectMeta, row: &Resource) -> FieldErrors {
         invalid(&mut errors, path.child("labels"), key, names::qualified(key));
         invalid(&mut errors, path.child("labels"), value, names::label_value(value));
     }
-    let mut size = 0;
-    for (key, value) in metadata.annotations.iter().flatten() {
-        let lower = key.to_lowercase();
-        invalid(&mut errors, path.child("annotations"), key, names::qualified(&lower));
-        size += key.len() + value.len();
-    }
-    errors.check(size <= ANNOTATIONS_MAX, || {
-        FieldError::TooLong(path.child("annotations"), ANNOTATIONS_MAX)
-    });
+    let annotations = path.child("annotations");
+    errors.extend(api::annotations::validate(&annotations, metadata.annotations.as_ref()));
     owners(metadata, &path.child("ownerReferences"), &mut errors);
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
     let path = path.child("finalizers");

@@ -17,6 +17,7 @@ use crate::server::call::Call;
 use crate::server::errors::storage_error;
 use crate::server::output::{Reply, Served};
 use crate::server::verbs::list_query;
+use crate::storage::ListQuery;
 
 /// Answers what one node or Pod uses.
 pub async fn get(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -32,7 +33,8 @@ pub async fn get(call: &Call<'_>) -> Result<Reply, ApiError> {
 
 /// Answers what the nodes or Pods that are selected use.
 pub async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
-    let query = list_query(call)?;
+    // As metrics-server has it: all at once, as what is measured has no pages to go on with.
+    let query = ListQuery { limit: None, continue_token: None, ..list_query(call)? };
     let page = call.server.storage().list(subject(call)?, &query).await?;
     call.server.usage().ask(call.server.nodes()).await;
     let mut found = Vec::with_capacity(page.items.len());

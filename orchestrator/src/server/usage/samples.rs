@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::Instant;
 
-use super::between;
+use super::{IDLE_ROUND, between};
 use crate::api::ObjectKey;
 
 /// Points that are kept: so many that those of eager askers do not push out the one a window ago.
@@ -17,6 +18,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The shortest window that says anything.
 const LEAST_WINDOW: Duration = Duration::from_secs(1);
+
+/// A node that has not answered for so long, two rounds when nobody asks, uses nothing that is known.
+const STALE: Duration = IDLE_ROUND.saturating_mul(2);
 
 /// A container that was started so short ago is measured from its start.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -77,8 +81,10 @@ pub struct Samples {
     nodes: HashMap<String, NodeSamples>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct NodeSamples {
+    /// When the node answered last, by our clock.
+    heard: Instant,
     points: Points,
     pods: HashMap<ObjectKey, Vec<ContainerSamples>>,
 }
@@ -122,7 +128,10 @@ impl Samples {
 
     /// Takes in what a node says.
     pub fn add(&mut self, node: &str, summary: &Summary) {
-        let samples = self.nodes.entry(node.to_owned()).or_default();
+        let heard = Instant::now();
+        let new = || NodeSamples { heard, points: Points::default(), pods: HashMap::new() };
+        let samples = self.nodes.entry(node.to_owned()).or_insert_with(new);
+        samples.heard = heard;
         if let Some(point) = point(summary.node.cpu.as_ref(), summary.node.memory.as_ref()) {
             samples.points.push(point);
         }
@@ -153,15 +162,19 @@ impl Samples {
 
     /// What a node used; none if that is not known yet.
     pub fn node(&self, name: &str) -> Option<Used> {
-        self.nodes.get(name)?.points.used(None)
+        self.fresh(name)?.points.used(None)
     }
 
     /// What each container of a Pod used; none if that is not known yet of one of them.
     pub fn pod(&self, node: &str, key: &ObjectKey) -> Option<Vec<(&str, Used)>> {
-        let containers = self.nodes.get(node)?.pods.get(key)?;
+        let containers = self.fresh(node)?.pods.get(key)?;
         let used = |c: &'_ ContainerSamples| c.points.used(c.started);
         let all = containers.iter().map(|c| Some((c.name.as_str(), used(c)?)));
         all.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())
+    }
+
+    fn fresh(&self, node: &str) -> Option<&NodeSamples> {
+        self.nodes.get(node).filter(|samples| samples.heard.elapsed() <= STALE)
     }
 }
 
@@ -278,6 +291,19 @@ mod tests {
         }
         assert_eq!(web(&samples), Some((10, 1000)));
         assert_eq!(samples.nodes["n"].points.0.len(), POINTS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_node_used_is_not_known_for_ever() {
+        let mut samples = Samples::default();
+        samples.add("n", &summary(1000, 0, 0));
+        samples.add("n", &summary(1015, 0, 3_000));
+        tokio::time::advance(STALE).await;
+        assert!(samples.node("n").is_some() && web(&samples).is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((samples.node("n"), web(&samples)), (None, None));
+        samples.add("n", &summary(1140, 0, 4_000));
+        assert!(samples.node("n").is_some(), "it answers again");
     }
 
     #[test]

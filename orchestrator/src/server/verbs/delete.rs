@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::options::list_query;
 use crate::admission::Action;
-use crate::api::{ApiError, FieldError, FieldErrors, FieldPath, Object, ObjectKey, Resource};
+use crate::api::{
+    ApiError, FieldError, FieldErrors, FieldPath, Object, ObjectKey, Resource, whole_seconds,
+};
 use crate::server::call::Call;
 use crate::server::errors::{MODIFIED, storage_error};
 use crate::server::metadata::{FOREGROUND, ORPHAN};
@@ -26,10 +28,22 @@ const ATTEMPTS: usize = 10;
 pub async fn delete(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let wish = Wish::read(call, body).await?;
     let key = call.key();
+    warn(call, &wish);
     Ok(match remove(call, &key, &wish).await? {
         Outcome::Gone(object) => Reply::Status(StatusCode::OK, success(call.row, &object)),
+        // As in Kubernetes: clients of other deletions that take a while expect 200.
+        Outcome::Marked(served) if wish.awaits_dependents => {
+            Reply::Object(StatusCode::ACCEPTED, served)
+        }
         Outcome::Marked(served) => Reply::ok(served),
     })
+}
+
+/// Warns of dependents that stay though nobody asked for that.
+fn warn(call: &mut Call<'_>, wish: &Wish) {
+    if let (None, Some(warning)) = (wish.propagation, call.row.orphans_by_default) {
+        call.warnings.push(warning.to_owned());
+    }
 }
 
 /// Deletes an object as `options` say, for a subresource that ends in a deletion.
@@ -45,6 +59,7 @@ pub async fn delete_with(
 /// Deletes every object that matches; answers them as they were.
 pub async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Reply, ApiError> {
     let wish = Wish::read(call, body).await?;
+    warn(call, &wish);
     let query = list_query(call)?;
     let storage = call.server.storage();
     let page =
@@ -65,6 +80,8 @@ struct Wish {
     uid: Option<String>,
     resource_version: Option<String>,
     propagation: Option<Propagation>,
+    /// Whether it said that the dependents go, in a way that makes an unfinished deletion `Accepted`.
+    awaits_dependents: bool,
     dry_run: bool,
 }
 
@@ -122,6 +139,8 @@ impl Wish {
             uid: preconditions.uid,
             resource_version: preconditions.resource_version,
             propagation,
+            awaits_dependents: propagation == Some(Propagation::Foreground)
+                || options.orphan_dependents == Some(false),
             dry_run,
         })
     }
@@ -205,7 +224,7 @@ enum Plan {
 
 fn plan(row: &Resource, old: &Object, wish: &Wish, now: Timestamp) -> Result<Plan, ApiError> {
     let mut new = old.clone();
-    apply_propagation(&mut new, wish.propagation);
+    apply_propagation(&mut new, wish.propagation.or_else(|| default_propagation(row, old)));
     let pending = old.metadata.deletion_timestamp.as_ref().map(|time| time.0);
     let left = old.metadata.deletion_grace_period_seconds.unwrap_or(0);
     let (grace, since) = match pending {
@@ -220,8 +239,8 @@ fn plan(row: &Resource, old: &Object, wish: &Wish, now: Timestamp) -> Result<Pla
         return Ok(Plan::Remove);
     }
     if pending.is_none() || grace < left {
-        let until = Timestamp::from_second((since + SignedDuration::from_secs(grace)).as_second());
-        new.metadata.deletion_timestamp = until.ok().map(Time);
+        let until = whole_seconds(since + SignedDuration::from_secs(grace));
+        new.metadata.deletion_timestamp = Some(Time(until));
         new.metadata.deletion_grace_period_seconds = Some(grace);
     }
     if pending.is_none() {
@@ -239,6 +258,13 @@ fn plan(row: &Resource, old: &Object, wish: &Wish, now: Timestamp) -> Result<Pla
         return Ok(Plan::Nothing);
     }
     Ok(Plan::Mark(Box::new(new)))
+}
+
+/// What becomes of the dependents if the deletion does not say, nor a finalizer.
+fn default_propagation(row: &Resource, object: &Object) -> Option<Propagation> {
+    let finalizers = object.metadata.finalizers.as_deref().unwrap_or_default();
+    let decided = finalizers.iter().any(|name| name == ORPHAN || name == FOREGROUND);
+    (row.orphans_by_default.is_some() && !decided).then_some(Propagation::Orphan)
 }
 
 fn apply_propagation(object: &mut Object, propagation: Option<Propagation>) {

@@ -1,8 +1,10 @@
 //! patch: JSON, merge and strategic merge patches.
 use axum::body::Body;
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::apply::apply;
+use crate::api::document::{LEVELS_MAX, levels, size};
 use crate::api::patch::{merge, strategic};
 use crate::api::{ApiError, GroupVersionKind, Object, Resource};
 use crate::server::body;
@@ -13,6 +15,9 @@ use crate::server::write::{self, Changed, Oddities, Part};
 
 /// As many operations as a JSON patch may have, as in Kubernetes.
 const OPERATIONS_MAX: usize = 10_000;
+
+/// As many bytes as the operations of a JSON patch may copy together, as in Kubernetes.
+const COPIED_MAX: usize = 3 * 1024 * 1024;
 
 /// Forms of a patch.
 const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
@@ -58,19 +63,82 @@ impl Patch {
         }
     }
 
-    /// Applies it to the document of an object.
-    pub fn apply(&self, target: &mut Value, gvk: &GroupVersionKind) -> Result<(), ApiError> {
+    /// Whether it says which version it is for, unless what it makes says another one.
+    pub fn names_version(&self) -> bool {
         match self {
-            Self::Json(patch) => json_patch::patch(target, patch)
-                .map_err(|error| ApiError::Unprocessable(error.to_string())),
-            Self::Merge(patch) => {
-                merge(target, patch.clone());
-                Ok(())
+            Self::Json(patch) => patch.0.iter().any(|operation| {
+                let path = operation.path().as_str();
+                matches!(path, "" | "/metadata" | "/metadata/resourceVersion")
+            }),
+            Self::Merge(patch) | Self::Strategic(patch) => {
+                patch.pointer("/metadata/resourceVersion").is_some_and(|version| !version.is_null())
             }
-            Self::Strategic(patch) => strategic(target, patch, gvk)
-                .map_err(|error| ApiError::BadRequest(error.to_string())),
         }
     }
+
+    /// Applies it to the document of an object.
+    pub fn apply(&self, target: &mut Value, gvk: &GroupVersionKind) -> Result<(), ApiError> {
+        // What is larger already can still be made smaller.
+        let room = body::BODY_MAX.max(size(target));
+        match self {
+            Self::Json(patch) => apply_operations(target, &patch.0)?,
+            Self::Merge(patch) => merge(target, patch.clone()),
+            Self::Strategic(patch) => strategic(target, patch, gvk)
+                .map_err(|error| ApiError::BadRequest(error.to_string()))?,
+        }
+        if levels(target) > LEVELS_MAX {
+            return Err(too_deep());
+        }
+        if size(target) > room { Err(ApiError::TooLarge(room)) } else { Ok(()) }
+    }
+}
+
+/// Applies the operations of a JSON patch, in order.
+fn apply_operations(target: &mut Value, operations: &[PatchOperation]) -> Result<(), ApiError> {
+    let mut copied = 0;
+    // Never less than there are: counting them anew after each operation would take long.
+    let mut deepest = levels(target);
+    for (index, operation) in operations.iter().enumerate() {
+        if let PatchOperation::Copy(copy) = operation {
+            copied += target.pointer(copy.from.as_str()).map_or(0, size);
+            if copied > COPIED_MAX {
+                return Err(ApiError::Unprocessable(format!(
+                    "the copy operations up to number {index} copy {copied} bytes, {COPIED_MAX} are allowed; write the values out or split the patch"
+                )));
+            }
+        }
+        deepest = deepest.max(reach(operation, deepest));
+        json_patch::patch(target, std::slice::from_ref(operation)).map_err(|mut error| {
+            error.operation = index;
+            ApiError::Unprocessable(error.to_string())
+        })?;
+        if deepest > LEVELS_MAX {
+            deepest = levels(target);
+        }
+        if deepest > LEVELS_MAX {
+            return Err(too_deep());
+        }
+    }
+    Ok(())
+}
+
+/// The deepest level that an operation may fill in a document of so many levels.
+fn reach(operation: &PatchOperation, deepest: usize) -> usize {
+    let above = |pointer: &str| pointer.matches('/').count();
+    let moved = |from: &str| deepest.saturating_sub(above(from));
+    match operation {
+        PatchOperation::Add(add) => above(add.path.as_str()) + levels(&add.value),
+        PatchOperation::Replace(replace) => above(replace.path.as_str()) + levels(&replace.value),
+        PatchOperation::Copy(copy) => above(copy.path.as_str()) + moved(copy.from.as_str()),
+        PatchOperation::Move(mov) => above(mov.path.as_str()) + moved(mov.from.as_str()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => 0,
+    }
+}
+
+fn too_deep() -> ApiError {
+    ApiError::Unprocessable(format!(
+        "the patched object nests deeper than {LEVELS_MAX} levels; make it flatter"
+    ))
 }
 
 /// What a patch makes of the object `name`; the result says a resourceVersion only if the patch does.
@@ -97,7 +165,7 @@ pub fn patched(
             "the name of the object ({named}) does not match the name on the URL ({name})"
         )));
     }
-    if !names_version(patch) {
+    if new.metadata.resource_version == old.metadata.resource_version && !patch.names_version() {
         // The version it was read at is no wish of the client's: a conflict is retried.
         new.metadata.resource_version = None;
     }
@@ -129,18 +197,6 @@ fn in_go(value: &Value) -> String {
             fields.sort_unstable_by_key(|(name, _)| *name);
             let fields = fields.iter().map(|(name, value)| format!("{name}:{}", in_go(value)));
             format!("map[{}]", fields.collect::<Vec<_>>().join(" "))
-        }
-    }
-}
-
-/// Whether a patch says which version it is for.
-fn names_version(patch: &Patch) -> bool {
-    match patch {
-        Patch::Json(patch) => {
-            patch.0.iter().any(|operation| *operation.path() == *"/metadata/resourceVersion")
-        }
-        Patch::Merge(patch) | Patch::Strategic(patch) => {
-            patch.pointer("/metadata/resourceVersion").is_some_and(|version| !version.is_null())
         }
     }
 }
@@ -190,5 +246,88 @@ mod tests {
         let gvk = GroupVersionKind { group: "".into(), version: "v1".into(), kind: "X".into() };
         let error = patch.apply(&mut json!({"data": {"a": "1"}}), &gvk).unwrap_err();
         assert_eq!(error.code(), 422);
+    }
+
+    fn applied(patch: &Value, mut target: Value) -> Result<Value, ApiError> {
+        let patch = Patch::decode("application/json-patch+json", patch.to_string().as_bytes())?;
+        let gvk = GroupVersionKind { group: "".into(), version: "v1".into(), kind: "X".into() };
+        patch.apply(&mut target, &gvk).map(|()| target)
+    }
+
+    #[test]
+    fn copies_do_not_double_without_end() {
+        let double = |times: usize| {
+            let copy =
+                |n: usize| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")});
+            (0..times).map(copy).collect::<Value>()
+        };
+        let target = json!({"data": {"a": "x".repeat(1_000)}});
+        assert!(applied(&double(8), target.clone()).is_ok());
+        let error = applied(&double(30), target).unwrap_err();
+        assert_eq!(error.code(), 422, "{error}");
+        assert!(error.to_string().contains("are allowed"), "{error}");
+    }
+
+    #[test]
+    fn an_object_does_not_grow_or_nest_without_end() {
+        let sink = |times: usize| {
+            let sink = |_| {
+                [
+                    json!({"op": "add", "path": "/new", "value": {}}),
+                    json!({"op": "move", "from": "/data", "path": "/new/a"}),
+                    json!({"op": "move", "from": "/new", "path": "/data"}),
+                ]
+            };
+            (0..times).flat_map(sink).collect::<Value>()
+        };
+        assert!(applied(&sink(50), json!({"data": {}})).is_ok());
+        let error = applied(&sink(3_000), json!({"data": {}})).unwrap_err();
+        assert!(error.code() == 422 && error.to_string().contains("levels"), "{error}");
+
+        let gvk = GroupVersionKind { group: "".into(), version: "v1".into(), kind: "X".into() };
+        let half = "x".repeat(body::BODY_MAX / 2);
+        let patch = Patch::Merge(json!({"b": half}));
+        let error = patch.apply(&mut json!({"a": half}), &gvk).unwrap_err();
+        assert_eq!(error.code(), 413);
+        let smaller = Patch::Merge(json!({"b": null}));
+        smaller.apply(&mut json!({"a": half, "b": half, "c": half}), &gvk).unwrap();
+    }
+
+    #[test]
+    fn the_operation_that_fails_is_numbered() {
+        let add = json!({"op": "add", "path": "/a", "value": 1});
+        let error = applied(&json!([add, {"op": "remove", "path": "/b"}]), json!({})).unwrap_err();
+        assert!(error.to_string().contains("'/1'"), "{error}");
+    }
+
+    #[test]
+    fn a_json_patch_names_the_version_it_sets() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "c", "resourceVersion": "7"},
+        });
+        let row = Resource::of(crate::apis::core::ConfigMaps);
+        let version = |patch: Value| {
+            let patch = Patch::decode("application/json-patch+json", patch.to_string().as_bytes());
+            let old = Object::from_value(object.clone()).unwrap();
+            let new = patched(&row, "c", &patch.unwrap(), &old, &mut Oddities::default());
+            new.unwrap().metadata.resource_version
+        };
+        let metadata = |version: &str| json!({"name": "c", "resourceVersion": version});
+        let replace =
+            |path: &str, value: Value| json!([{"op": "replace", "path": path, "value": value}]);
+        assert_eq!(version(json!([{"op": "add", "path": "/data", "value": {}}])), None);
+        for named in ["6", "7"] {
+            let whole =
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(named)});
+            for patch in [
+                replace("/metadata/resourceVersion", json!(named)),
+                replace("/metadata", metadata(named)),
+                replace("", whole),
+            ] {
+                assert_eq!(version(patch.clone()).as_deref(), Some(named), "{patch}");
+            }
+        }
+        assert_eq!(version(replace("/metadata", json!({"name": "c"}))), None);
     }
 }

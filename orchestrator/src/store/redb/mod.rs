@@ -3,6 +3,8 @@
 //! A value is kept as its revision, its expiry (milliseconds, 0 for none) and
 //! its bytes. The revision stands in a table of its own, so that it never goes
 //! backwards, even when the last writes were deletions.
+//!
+//! Secrets stand in the file in clear, so that file and folder are their owner's alone.
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use redb::{
 use super::sequencer::Journal;
 use super::{Embedded, Entry, Event, Revision};
 use crate::clock::Clock;
+use crate::platform;
 
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -71,7 +74,7 @@ pub fn open_existing(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, Ope
 /// Opens the store in `path`, making it if it is not there.
 pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
+        platform::create_private_dir(folder)
             .map_err(|source| OpenError::Folder(folder.to_path_buf(), source))?;
     }
     if !path.exists() {
@@ -91,7 +94,8 @@ fn create(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(file(error)),
         _ => {}
     }
-    let database = redb::Builder::new().create(&fresh);
+    let created = platform::create_private_file(&fresh).map_err(file)?;
+    let database = redb::Builder::new().create_file(created);
     drop(database.map_err(|error| unusable(path, error))?);
     std::fs::rename(&fresh, path).map_err(file)
 }

@@ -53,6 +53,15 @@ async fn entries_and_the_revision_survive_a_restart() {
     assert_eq!(next.revision(), last.next());
 }
 
+#[test]
+fn nobody_but_the_owner_reads_the_file() {
+    let folder = TempDir::new().unwrap();
+    drop(open(&file(&folder), system()).unwrap());
+    for path in [file(&folder), folder.path().join("server")] {
+        assert!(platform::is_private(&path).unwrap(), "{}", path.display());
+    }
+}
+
 #[tokio::test]
 async fn a_file_in_use_is_refused_by_name() {
     let folder = TempDir::new().unwrap();

@@ -34,6 +34,9 @@ impl Strategy for Jobs {
     type Kind = Job;
 
     const CATEGORIES: &'static [&'static str] = &["all"];
+    const ORPHANS_BY_DEFAULT: Option<&'static str> = Some(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+    );
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const COLUMNS: &'static [Column<Job>] = &[
         Column::new("Status", "How it is getting on", |j, _| json!(state(j))),
