@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Namespace, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectList;
@@ -321,5 +323,42 @@ async fn a_namespace_gets_what_pods_expect_and_ends_with_all_that_is_in_it() {
     .await;
     assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty());
     assert!(maps.list(&ListParams::default()).await.unwrap().items.is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_secret_is_filled_and_goes_with_its_account() {
+    let cluster = Cluster::start().await;
+    let accounts = Api::<ServiceAccount>::default_namespaced(cluster.client.clone());
+    let secrets = Api::<Secret>::default_namespaced(cluster.client.clone());
+    let account = serde_json::from_value(json!({"metadata": {"name": "robot"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let token = |account: &str| {
+        let secret = json!({
+            "type": "kubernetes.io/service-account-token",
+            "metadata": {
+                "name": account, "annotations": {"kubernetes.io/service-account.name": account},
+            },
+        });
+        serde_json::from_value(secret).unwrap()
+    };
+    secrets.create(&PostParams::default(), &token("robot")).await.unwrap();
+    secrets.create(&PostParams::default(), &token("nobody")).await.unwrap();
+    let filled = eventually("the secret is filled", async || {
+        let secret = secrets.get("robot").await.unwrap();
+        let data = secret.data.clone().unwrap_or_default();
+        if data.contains_key("token") { Ok(data) } else { Err(secret) }
+    })
+    .await;
+    assert_eq!(filled["namespace"].0, b"default");
+    let token = String::from_utf8(filled["token"].0.clone()).unwrap();
+    assert_eq!(token.split('.').count(), 3, "{token}");
+
+    accounts.delete("robot", &DeleteParams::default()).await.unwrap();
+    eventually("secrets without account are gone", async || {
+        let left = secrets.list(&ListParams::default()).await.unwrap().items;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
     cluster.stop().await;
 }

@@ -127,6 +127,8 @@ pub struct ContainerConfig {
     pub working_dir: String,
     /// Files.
     pub mounts: Vec<Mount>,
+    /// Folder of `hosts`, `hostname` and `resolv.conf`, which guests see in `/etc`.
+    pub etc: Option<PathBuf>,
     /// Whether the container may not write into its root file system (`readonlyRootFilesystem`).
     pub readonly_rootfs: bool,
     /// Log file, relative to the sandbox's log directory.

@@ -22,6 +22,7 @@ mod replicaset;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod service_account_token;
 mod taint_eviction;
 mod ttl_after_finished;
 
@@ -107,6 +108,7 @@ pub async fn run(client: Client, informers: Informers, config: Config, stop: Can
     garbage::start(&context, &mut tasks);
     horizontal_pod_autoscaler::start(&context, &mut tasks);
     service_account::start(&context, &mut tasks);
+    service_account_token::start(&context, &mut tasks);
     root_ca::start(&context, &mut tasks);
     disruption::start(&context, &mut tasks);
     node_lifecycle::start(&context, &mut tasks);

@@ -2,16 +2,18 @@
 //!
 //! The scheduler has looked already; but bindings can be made by anyone, and a
 //! node must not take what it cannot carry.
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PodSpec;
 use tokio::sync::Notify;
 
+use super::extended::{self, Extended};
 use super::resources::{self, Amount};
 
 /// Why the node does not take a Pod: reason and message of its status.
-pub(super) type Rejection = (&'static str, String);
+pub(super) type Rejection = (Cow<'static, str>, String);
 
 /// Why the node does not give a Pod what it asks for now.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ pub(super) struct Reservations {
     pods: usize,
     held: HashMap<String, Amount>,
     sum: Amount,
+    /// What the node has of extended resources.
+    extended: Extended,
+    extended_held: HashMap<String, Extended>,
     /// Pods that wait for room.
     deferred: HashMap<String, Arc<Notify>>,
 }
@@ -37,8 +42,20 @@ pub(super) struct Reservations {
 impl Reservations {
     /// None yet, of a node with room for so much and so many Pods.
     pub fn new(capacity: Amount, pods: usize) -> Self {
-        let (held, deferred) = (HashMap::new(), HashMap::new());
-        Self { capacity, pods, held, sum: Amount::default(), deferred }
+        Self {
+            capacity,
+            pods,
+            held: HashMap::new(),
+            sum: Amount::default(),
+            extended: Extended::new(),
+            extended_held: HashMap::new(),
+            deferred: HashMap::new(),
+        }
+    }
+
+    /// Notes what the node has of extended resources now.
+    pub fn offer(&mut self, extended: Extended) {
+        self.extended = extended;
     }
 
     /// Holds what a Pod asks for, or says why it cannot.
@@ -48,14 +65,17 @@ impl Reservations {
         }
         if spec.host_network == Some(true) {
             let message = "hostNetwork is not possible: Pods have their own network in user space";
-            return Err(("HostNetworkUnsupported", message.to_owned()));
+            return Err(("HostNetworkUnsupported".into(), message.to_owned()));
         }
         let wanted = resources::requested(spec)
-            .map_err(|error| ("UnexpectedAdmissionError", error.to_string()))?;
+            .map_err(|error| (Cow::Borrowed("UnexpectedAdmissionError"), error.to_string()))?;
         let (used, all) = (self.sum, self.capacity);
         self.check("pods", 1, self.held.len() as i64, self.pods as i64, "OutOfpods")?;
         self.check("cpu", wanted.cpu, used.cpu, all.cpu, "OutOfcpu")?;
         self.check("memory", wanted.memory, used.memory, all.memory, "OutOfmemory")?;
+        let extended = extended::requested(spec);
+        self.check_extended(&extended)?;
+        self.extended_held.insert(uid.to_owned(), extended);
         self.sum = Amount { cpu: used.cpu + wanted.cpu, memory: used.memory + wanted.memory };
         self.held.insert(uid.to_owned(), wanted);
         Ok(())
@@ -78,7 +98,7 @@ impl Reservations {
                     "Node didn't have enough capacity: {what}, requested: {wanted}, capacity: {all}"
                 )));
             }
-            if let Err((word, message)) = self.check(what, wanted, used, all, word) {
+            if let Err((_, message)) = self.check(what, wanted, used, all, word) {
                 self.deferred.insert(uid.to_owned(), Arc::clone(wake));
                 return Err(Refusal { reason: "Deferred", word, message });
             }
@@ -95,6 +115,7 @@ impl Reservations {
     /// Gives back what a Pod held.
     pub fn release(&mut self, uid: &str) {
         self.deferred.remove(uid);
+        self.extended_held.remove(uid);
         if let Some(amount) = self.held.remove(uid) {
             self.sum.cpu -= amount.cpu;
             self.sum.memory -= amount.memory;
@@ -107,13 +128,23 @@ impl Reservations {
         self.deferred.drain().for_each(|(_, wake)| wake.notify_one());
     }
 
+    /// What the node has none of is not the node's to count, as in the kubelet.
+    fn check_extended(&self, wanted: &Extended) -> Result<(), Rejection> {
+        for (name, wanted) in wanted {
+            let Some(all) = self.extended.get(name) else { continue };
+            let used = self.extended_held.values().filter_map(|held| held.get(name)).sum();
+            self.check(name, *wanted, used, *all, format!("OutOf{name}"))?;
+        }
+        Ok(())
+    }
+
     fn check(
         &self,
         what: &str,
         wanted: i64,
         used: i64,
         all: i64,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
     ) -> Result<(), Rejection> {
         if wanted == 0 || used.saturating_add(wanted) <= all {
             return Ok(());
@@ -121,7 +152,7 @@ impl Reservations {
         let message = format!(
             "Node didn't have enough resource: {what}, requested: {wanted}, used: {used}, capacity: {all}"
         );
-        Err((reason, message))
+        Err((reason.into(), message))
     }
 }
 
@@ -153,6 +184,26 @@ mod tests {
         );
         node.release("a");
         node.reserve("b", &spec("200m")).unwrap();
+    }
+
+    #[test]
+    fn extended_resources_of_the_node_are_counted_and_others_are_not() {
+        let asks = |name: &str| -> PodSpec {
+            let container = json!({"name": "c", "resources": {"requests": {name: "1"}}});
+            serde_json::from_value(json!({"containers": [container]})).unwrap()
+        };
+        let mut node = node();
+        node.offer(Extended::from([("example.com/dongle".to_owned(), 1)]));
+        node.reserve("a", &asks("example.com/dongle")).unwrap();
+        let (reason, message) = node.reserve("b", &asks("example.com/dongle")).unwrap_err();
+        assert_eq!(reason, "OutOfexample.com/dongle");
+        assert_eq!(
+            message,
+            "Node didn't have enough resource: example.com/dongle, requested: 1, used: 1, capacity: 1"
+        );
+        node.release("a");
+        node.reserve("b", &asks("example.com/dongle")).unwrap();
+        node.reserve("c", &asks("example.com/elsewhere")).unwrap();
     }
 
     #[test]

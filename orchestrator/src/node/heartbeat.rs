@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
-use super::{Node, registration};
+use super::{Node, extended, registration};
 
 /// How often the Lease is renewed, as the kubelet does.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ impl Shown {
         let now = Self::now(node);
         if self.written.elapsed() < STATUS
             && self.images == now.images
-            && !known.is_some_and(|known| is_doubted(&known))
+            && !known.is_some_and(|known| is_doubted(&known) || has_other_resources(&known))
         {
             return;
         }
@@ -101,6 +101,11 @@ impl Shown {
 fn is_doubted(known: &NodeObject) -> bool {
     let mut conditions = known.status.iter().flat_map(|s| s.conditions.iter().flatten());
     conditions.any(|condition| condition.type_ == "Ready" && condition.status != "True")
+}
+
+/// Whether somebody changed what the Node has of extended resources.
+fn has_other_resources(known: &NodeObject) -> bool {
+    known.status.as_ref().is_some_and(extended::is_outdated)
 }
 
 async fn renew(node: &Node) -> Result<(), kube::Error> {

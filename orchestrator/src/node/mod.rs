@@ -11,6 +11,7 @@ mod credentials;
 mod endpoints;
 mod environment;
 mod eviction;
+mod extended;
 mod heartbeat;
 mod image_collection;
 mod images;

@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use shim::cri::Image;
 
 use super::status::time;
-use super::{Config, Node};
+use super::{Config, Node, extended};
 use crate::platform;
 
 /// The version of Kubernetes whose kubelet this agent stands for.
@@ -49,7 +49,8 @@ pub(super) fn status(
     known: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
-    let capacity = capacity(config);
+    let mut capacity = capacity(config);
+    capacity.extend(extended::capacity(known));
     let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
     let port = DaemonEndpoint { port: i32::from(config.api_port) };
     NodeStatus {
@@ -171,7 +172,14 @@ pub(super) async fn write_status(node: &Node) -> Result<(), kube::Error> {
     let api = Api::<NodeObject>::all(node.client.clone());
     let name = &node.config.node_name;
     let known = api.get_status(name).await?;
-    let patch = Patch::Strategic(json!({"status": current(node, known.status.as_ref())}));
+    let known = known.status.as_ref();
+    let status = current(node, known);
+    node.reservations.lock().offer(extended::amounts(status.capacity.as_ref()));
+    let mut status = json!(status);
+    for name in extended::withdrawn(known) {
+        status["allocatable"][name] = Value::Null;
+    }
+    let patch = Patch::Strategic(json!({"status": status}));
     api.patch_status(name, &PatchParams::default(), &patch).await?;
     Ok(())
 }
@@ -223,6 +231,17 @@ mod tests {
         );
         assert_eq!(status["addresses"][0]["address"], "192.168.0.9");
         assert_eq!(status["daemonEndpoints"]["kubeletEndpoint"]["Port"], 10250);
+    }
+
+    #[test]
+    fn extended_resources_of_the_capacity_are_allocatable() {
+        let known = json!({"capacity": {"example.com/dongle": "4", "cpu": "900"}});
+        let known: NodeStatus = serde_json::from_value(known).unwrap();
+        let status = status(&config(), false, Some(&known), Timestamp::UNIX_EPOCH);
+        let status = serde_json::to_value(status).unwrap();
+        assert_eq!(status["allocatable"]["example.com/dongle"], "4");
+        assert_eq!(status["allocatable"]["cpu"], "2500m");
+        assert_eq!(status["capacity"], status["allocatable"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::cri::{
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
 use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function};
-use crate::guest::{Environment, Guest, Root, Stdin, ending};
+use crate::guest::{Environment, Guest, Root, Stdin, ending, etc};
 use crate::images::{Lease, StoredImage};
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
@@ -78,7 +78,10 @@ impl Container {
         let envs = image.envs(&config, &sandbox.config.hostname);
         let working_dir = image.working_dir(&config);
         let root = lease.map(|image| Root { image, readonly: config.readonly_rootfs });
-        let (mounts, rotation) = (config.mounts.clone(), config.log_rotation);
+        let (has_root, is_readonly) = (root.is_some(), config.readonly_rootfs);
+        let mounts =
+            etc::mounts(config.mounts.clone(), config.etc.as_deref(), has_root, is_readonly);
+        let rotation = config.log_rotation;
         let (file, folder) = (log_path.clone(), staging.clone());
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use crate::support::{TOOLBOX, cluster, create, events, pod, push, seen, shows};
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use podium_tests::{Tool, eventually};
 use serde_json::json;
 
@@ -146,6 +146,41 @@ async fn a_container_that_fails_backs_off_and_keeps_its_last_state_and_log() {
     for arguments in [["logs", "crash"].as_slice(), &["logs", "crash", "-p"]] {
         shows(&kubectl, arguments, &["error: no preopen"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_runs_can_be_given_another_image() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    push(&cluster, TOOLBOX, "toolbox:v2").await;
+    let mut object = pod("renewed", &["sleep", "600000"]);
+    object["spec"]["restartPolicy"] = json!("Never");
+    create::<Pod>(&client, &object).await;
+    seen(&client, "renewed", |pod| first(pod).ready).await;
+    let give = async |image: &str| {
+        let patch = json!({"spec": {"containers": [{"name": "main", "image": image}]}});
+        let api = Api::<Pod>::default_namespaced(client.clone());
+        api.patch("renewed", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    };
+
+    give("toolbox:v2").await;
+    let renewed = |pod: &Pod| first(pod).ready && first(pod).restart_count == 1;
+    let found = seen(&client, "renewed", renewed).await;
+    assert_eq!(first(&found).image, "toolbox:v2");
+    assert_eq!(ended(&found).unwrap().1, 137, "the first run was stopped");
+    let why = "Container main definition changed, will be restarted";
+    events(&client, "renewed", "Killing", why).await;
+
+    give("toolbox:none").await;
+    let found = seen(&client, "renewed", |pod| {
+        waiting(pod).is_some_and(|(reason, _)| reason == "ImagePullBackOff")
+    })
+    .await;
+    assert_eq!((&*first(&found).image, &*phase(&found)), ("toolbox:v2", "Running"));
+    give("toolbox:v1").await;
+    let renewed = |pod: &Pod| first(pod).ready && first(pod).restart_count == 2;
+    assert_eq!(first(&seen(&client, "renewed", renewed).await).image, "toolbox:v1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

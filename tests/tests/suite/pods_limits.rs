@@ -42,8 +42,7 @@ async fn who_writes_more_than_its_limits_is_evicted() {
         assert_eq!(status.phase.as_deref(), Some("Failed"));
         assert_eq!(status.message.as_deref(), Some(words));
         let conditions = status.conditions.unwrap();
-        let target = conditions.iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
-        assert_eq!(target.reason.as_deref(), Some("TerminationByKubelet"));
+        assert!(!conditions.iter().any(|c| c.type_ == "DisruptionTarget"), "its own fault");
         events(&client, name, "Evicted", words.trim_end()).await;
     }
     let modest = seen(&client, "modest", |_| true).await.status.unwrap();
@@ -65,7 +64,11 @@ async fn a_node_that_runs_low_on_memory_evicts_the_greediest() {
     create::<Pod>(&client, &hog("greedy", "130", "1Mi")).await;
 
     let evicted = seen(&client, "greedy", |pod| reason(pod).as_deref() == Some("Evicted")).await;
-    let message = evicted.status.unwrap().message.unwrap();
+    let status = evicted.status.unwrap();
+    let conditions = status.conditions.unwrap();
+    let target = conditions.iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
+    assert_eq!(target.reason.as_deref(), Some("TerminationByKubelet"));
+    let message = status.message.unwrap();
     assert!(
         message.starts_with("The node was low on resource: memory. Threshold quantity: 100Mi, "),
         "{message}"
@@ -91,6 +94,33 @@ async fn a_node_that_runs_low_on_memory_evicts_the_greediest() {
     assert_eq!(refused.message.as_deref(), Some("The node had condition: [MemoryPressure]. "));
     let modest = seen(&client, "modest", |_| true).await.status.unwrap();
     assert_eq!(modest.phase.as_deref(), Some("Running"), "who keeps to its request stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extended_resources_of_a_node_are_given_out() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let nodes = Api::<Node>::all(client.clone());
+    let node = nodes.list(&Default::default()).await.unwrap().items.remove(0).metadata.name;
+    let node = node.unwrap();
+    let patch = Patch::Merge(json!({"status": {"capacity": {"example.com/dongle": "1"}}}));
+    nodes.patch_status(&node, &PatchParams::default(), &patch).await.unwrap();
+    let holder = |name: &str| {
+        let mut object = pod(name, &["sleep", "600000"]);
+        object["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"example.com/dongle": "1"}});
+        object
+    };
+    create::<Pod>(&client, &holder("first")).await;
+    seen(&client, "first", |pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"))
+        .await;
+    // Bound by hand, as nobody schedules it.
+    let mut second = holder("second");
+    second["spec"]["nodeName"] = json!(node);
+    create::<Pod>(&client, &second).await;
+    let refused = seen(&client, "second", |pod| reason(pod).is_some()).await;
+    assert_eq!(reason(&refused).as_deref(), Some("OutOfexample.com/dongle"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

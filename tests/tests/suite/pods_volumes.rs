@@ -118,6 +118,16 @@ async fn containers_share_files_and_see_parts_of_volumes() {
     let of_part = kube::api::LogParams { container: Some("part".into()), ..Default::default() };
     assert_eq!(api.logs("share", &of_part).await.unwrap(), "one\n");
 
+    let mut named = pod("named", &["cat", "/etc/hosts"]);
+    named["spec"]["restartPolicy"] = json!("Never");
+    named["spec"]["hostAliases"] = json!([{"ip": "10.0.0.1", "hostnames": ["backend"]}]);
+    create::<Pod>(&client, &named).await;
+    let ip = seen(&client, "named", phase_is("Succeeded")).await.status.unwrap().pod_ip.unwrap();
+    let hosts = api.logs("named", &Default::default()).await.unwrap();
+    for line in [format!("{ip}\tnamed"), "10.0.0.1\tbackend".to_owned()] {
+        assert!(hosts.lines().any(|known| known == line), "{hosts}");
+    }
+
     // Nobody writes what the API says, nor what is mounted for reading.
     for (name, volume, read_only) in [
         ("fixed", json!({"configMap": {"name": "c"}}), false),

@@ -1,6 +1,7 @@
 //! Which events are written, which raise the count of one that was, and which are dropped.
 //!
 //! The figures are client-go's, so that a cluster looks as its users are used to.
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 
@@ -34,7 +35,7 @@ struct Topic {
     uid: String,
     field_path: String,
     type_: EventType,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 /// An event that was written.
@@ -144,7 +145,7 @@ fn topic(draft: &Draft) -> Topic {
         uid: text(&about.uid),
         field_path: text(&about.field_path),
         type_: draft.type_,
-        reason: draft.reason,
+        reason: draft.reason.clone(),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod correlate;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ impl EventType {
 struct Draft {
     about: ObjectReference,
     type_: EventType,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
     time: jiff::Timestamp,
 }
@@ -77,29 +78,29 @@ impl EventRecorder {
 
     /// Tells news about an object; `object.object_ref(&())` makes the reference.
     pub fn normal(&self, about: ObjectReference, reason: &'static str, message: impl Into<String>) {
-        self.record(about, EventType::Normal, reason, message.into());
+        self.record(about, EventType::Normal, reason.into(), message.into());
     }
 
     /// Tells trouble with an object.
     pub fn warning(
         &self,
         about: ObjectReference,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
-        self.record(about, EventType::Warning, reason, message.into());
+        self.record(about, EventType::Warning, reason.into(), message.into());
     }
 
     fn record(
         &self,
         about: ObjectReference,
         type_: EventType,
-        reason: &'static str,
+        reason: Cow<'static, str>,
         message: String,
     ) {
         let draft = Draft { about, type_, reason, message, time: self.clock.now() };
         if let Err(error) = self.queue.try_send(draft) {
-            debug!(reason, error = %error, "event dropped");
+            debug!(error = %error, "event dropped");
         }
     }
 }
@@ -189,7 +190,7 @@ fn event(draft: &Draft, source: &EventSource, first: jiff::Timestamp, count: i32
         },
         involved_object: draft.about.clone(),
         type_: Some(draft.type_.as_str().to_owned()),
-        reason: Some(draft.reason.to_owned()),
+        reason: Some(draft.reason.to_string()),
         message: Some(draft.message.clone()),
         source: Some(source.clone()),
         reporting_component: source.component.clone(),

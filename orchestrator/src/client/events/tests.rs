@@ -11,7 +11,7 @@ fn draft(name: &str, message: &str, second: i64) -> Draft {
             ..ObjectReference::default()
         },
         type_: EventType::Normal,
-        reason: "SuccessfulCreate",
+        reason: "SuccessfulCreate".into(),
         message: message.into(),
         time: jiff::Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second),
     }

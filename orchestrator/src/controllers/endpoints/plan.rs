@@ -37,7 +37,7 @@ pub fn is_ours(endpoints: &Endpoints) -> bool {
 pub fn wanted(service: &Service, pods: &[Arc<Pod>], before: Option<&Endpoints>) -> Endpoints {
     let mut subsets = Subsets::new();
     let mut pods: Vec<_> = pods.iter().collect();
-    pods.sort_by_key(|pod| pod.metadata.uid.clone());
+    pods.sort_by_key(|pod| (ip(pod), pod.metadata.uid.clone()));
     for pod in pods {
         add(service, pod, &mut subsets);
     }
@@ -101,8 +101,12 @@ fn add(service: &Service, pod: &Pod, subsets: &mut Subsets) {
     list.get_or_insert_default().push(address);
 }
 
+fn ip(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.pod_ip.as_deref()
+}
+
 fn address(service: &Service, pod: &Pod, early: bool) -> Option<EndpointAddress> {
-    let ip = pod.status.as_ref()?.pod_ip.clone().filter(|ip| !ip.is_empty())?;
+    let ip = ip(pod).filter(|ip| !ip.is_empty())?.to_owned();
     if pods::is_terminal(pod) || (!early && pod.metadata.deletion_timestamp.is_some()) {
         return None;
     }
@@ -181,6 +185,15 @@ mod tests {
         let of = |list: &Option<Vec<EndpointAddress>>| list.as_ref().map_or(0, Vec::len);
         let subsets = endpoints.subsets.iter().flatten();
         subsets.map(|s| (of(&s.addresses), of(&s.not_ready_addresses))).collect()
+    }
+
+    #[test]
+    fn addresses_are_sorted_as_texts() {
+        let pods = [pod(4, 8080, true), pod(9, 8080, true), pod(1, 8080, true)];
+        let wanted = wanted(&service(json!({})), &pods, None);
+        let addresses = wanted.subsets.unwrap().remove(0).addresses.unwrap();
+        let ips: Vec<_> = addresses.into_iter().map(|address| address.ip).collect();
+        assert_eq!(ips, ["10.64.0.10", "10.64.0.2", "10.64.0.5"]);
     }
 
     #[test]

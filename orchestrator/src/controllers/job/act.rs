@@ -168,7 +168,7 @@ impl Jobs {
             let about = job.object_ref(&());
             info!(namespace = about.namespace, name = about.name, reason, message, "job changes");
             if *trouble {
-                self.events.warning(about, reason, message.clone());
+                self.events.warning(about, *reason, message.clone());
             } else {
                 self.events.normal(about, reason, message.clone());
             }

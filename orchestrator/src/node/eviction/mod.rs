@@ -16,6 +16,7 @@ use shim::cri::ContainerState;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
+use super::admission::Rejection;
 use super::pods::{Eviction, Pods};
 use super::{Node, registration};
 use crate::platform;
@@ -47,13 +48,13 @@ impl Pressure {
     }
 
     /// Why the node does not take a Pod now: reason and message of its status.
-    pub fn refuses(&self, pod: &Pod) -> Option<(&'static str, String)> {
+    pub fn refuses(&self, pod: &Pod) -> Option<Rejection> {
         let best_effort =
             pod.status.as_ref().and_then(|s| s.qos_class.as_deref()) == Some("BestEffort");
         if !self.memory() || !best_effort || priority(pod) >= CRITICAL || tolerates(pod) {
             return None;
         }
-        Some(("Evicted", "The node had condition: [MemoryPressure]. ".to_owned()))
+        Some(("Evicted".into(), "The node had condition: [MemoryPressure]. ".to_owned()))
     }
 }
 
@@ -102,7 +103,9 @@ async fn relieve_disk(node: &Node, pods: &Pods) {
         limited.into_iter().filter_map(over).collect::<Vec<_>>()
     };
     match tokio::task::spawn_blocking(measure).await {
-        Ok(over) => over.into_iter().for_each(|(pod, message)| evict(pods, &pod, message)),
+        Ok(over) => over.into_iter().for_each(|(pod, message)| {
+            evict(pods, &pod, Eviction { message, pressure: false });
+        }),
         Err(error) => warn!(error = &error as &dyn std::error::Error, "disk usage not measured"),
     }
 }
@@ -113,14 +116,14 @@ fn is_alive(pod: &Pod) -> bool {
     !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-fn evict(pods: &Pods, pod: &Pod, message: String) {
+fn evict(pods: &Pods, pod: &Pod, eviction: Eviction) {
     info!(
         namespace = pod.metadata.namespace,
         name = pod.metadata.name,
-        reason = message,
+        reason = eviction.message,
         "evicting pod"
     );
-    pods.evict(pod.metadata.uid.as_deref().unwrap_or_default(), Eviction { message });
+    pods.evict(pod.metadata.uid.as_deref().unwrap_or_default(), eviction);
 }
 
 /// What is remembered between two looks at the memory.
@@ -157,7 +160,7 @@ impl Watch {
             .collect();
         let Some(greediest) = memory::first(candidates) else { return };
         let message = greediest.message(threshold, available);
-        evict(pods, &greediest.pod, message);
+        evict(pods, &greediest.pod, Eviction { message, pressure: true });
         let uid = greediest.pod.metadata.uid.clone().unwrap_or_default();
         self.evicted = Some((uid, Instant::now()));
     }
@@ -223,7 +226,7 @@ mod tests {
         pressure.memory.store(true, Ordering::Relaxed);
         let (reason, message) = pressure.refuses(&plain).unwrap();
         assert_eq!(
-            (reason, message.as_str()),
+            (&*reason, message.as_str()),
             ("Evicted", "The node had condition: [MemoryPressure]. ")
         );
         assert_eq!(pressure.refuses(&pod("Burstable", json!({}))), None);

@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
 use serde::{Deserialize, Serialize};
 use shim::cri::{self, ContainerStatus};
 
 /// Attempts kept of each container.
 const KEPT: usize = 2;
+/// Label of the image that a container asked for.
+pub const IMAGE_LABEL: &str = "podium.dev/image";
 /// Exit code of what was ended by force, or vanished.
 pub const KILLED: i32 = 137;
 
@@ -25,6 +28,12 @@ pub struct Attempt {
     pub id: String,
     /// Digest of its image.
     pub image: String,
+    /// The image that its container asked for; empty if that is not known.
+    #[serde(default)]
+    pub asked: String,
+    /// Whether it was stopped because its container asks for another image.
+    #[serde(default)]
+    pub outdated: bool,
     /// Where it is in its life.
     pub state: State,
     /// What its guest said of its end, once that was asked; empty if nothing.
@@ -68,6 +77,11 @@ impl Attempt {
             State::Exited(ending) => Some(ending),
             State::Created | State::Running { .. } => None,
         }
+    }
+
+    /// Whether a container asks for another image than this one runs.
+    pub fn differs(&self, container: &Container) -> bool {
+        !self.asked.is_empty() && container.image.as_ref().is_some_and(|image| *image != self.asked)
     }
 
     /// When it was started, if it runs.
@@ -167,6 +181,14 @@ impl Containers {
         }
     }
 
+    /// Notes that an attempt is stopped because its container asks for another image.
+    pub fn outdate(&mut self, id: &str) {
+        let all = self.attempts.values_mut().flatten();
+        for known in all.filter(|known| known.id == id) {
+            known.outdated = true;
+        }
+    }
+
     /// Notes that there is a new sandbox, in which `inits` run anew; their number goes on.
     pub fn renew(&mut self, inits: impl IntoIterator<Item = impl AsRef<str>>) {
         self.here.clear();
@@ -186,12 +208,15 @@ impl Containers {
             attempt: status.attempt,
             id: status.id.0,
             image: status.image.0,
+            asked: status.labels.get(IMAGE_LABEL).cloned().unwrap_or_default(),
+            outdated: false,
             state: state(status.state),
             last_words: None,
         };
         match list.iter_mut().find(|known| known.id == attempt.id) {
             Some(known) => {
-                *known = Attempt { last_words: known.last_words.take(), ..attempt };
+                let (last_words, outdated) = (known.last_words.take(), known.outdated);
+                *known = Attempt { last_words, outdated, ..attempt };
             }
             None => list.push(attempt),
         }

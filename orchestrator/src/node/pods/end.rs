@@ -33,6 +33,7 @@ impl Worker {
         if let Some(eviction) = self.inbox.eviction() {
             self.node.recorder.warning(self.about(), "Evicted", eviction.message.clone());
             self.failure = Some(("Evicted", eviction.message));
+            self.disrupted = eviction.pressure;
         }
         self.stop_all().await;
         self.ending = true;

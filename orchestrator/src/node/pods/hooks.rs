@@ -32,7 +32,7 @@ impl Worker {
         self.node.recorder.warning(about.clone(), "FailedPostStartHook", message);
         self.node.recorder.normal(about, "Killing", "FailedPostStartHook");
         let (name, id) = (container.name.clone(), id.to_owned());
-        self.restart(&Stop { name, id, message: String::new(), grace: None });
+        self.restart(&Stop { name, id, message: String::new(), grace: None, outdated: false });
     }
 }
 

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 pub(in crate::node) struct Eviction {
     /// For its status, in the kubelet's words.
     pub message: String,
+    /// Whether the node ran low, not the Pod over its limits.
+    pub pressure: bool,
 }
 
 /// The newest state of one Pod; older ones are forgotten unread.

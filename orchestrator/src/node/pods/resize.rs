@@ -224,7 +224,7 @@ impl Worker {
         }
         let message = format!("Container {name} resize requires restart");
         self.node.recorder.normal(self.about_container(&name), "Killing", message.clone());
-        self.restart(&Stop { name, id, message, grace: None });
+        self.restart(&Stop { name, id, message, grace: None, outdated: false });
     }
 
     async fn apply(&self, container: &Container, id: Id) {

@@ -30,27 +30,34 @@ pub(super) fn config(
     let name = meta.name.clone().unwrap_or_default();
     let namespace = meta.namespace.clone().unwrap_or_default();
     let uid = meta.uid.clone().unwrap_or_default();
-    let hostname = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-    let mut hostname = hostname.filter(|name| !name.is_empty()).unwrap_or_else(|| name.clone());
-    hostname.truncate(HOSTNAME_MAX);
-    let hostname = hostname.trim_end_matches(['-', '.']).to_owned();
     let labels = BTreeMap::from([
         ("io.kubernetes.pod.name".to_owned(), name.clone()),
         ("io.kubernetes.pod.namespace".to_owned(), namespace.clone()),
         ("io.kubernetes.pod.uid".to_owned(), uid.clone()),
     ]);
     PodSandboxConfig {
-        dns: dns(pod, &namespace, cluster_domain),
+        dns: dns(pod, cluster_domain),
         metadata: PodSandboxMetadata { name, namespace, uid, attempt },
-        hostname,
+        hostname: hostname(pod),
         log_directory,
         labels,
         wanted_ip,
     }
 }
 
-fn dns(pod: &Pod, namespace: &str, domain: &str) -> DnsConfig {
+/// The name that a Pod has for itself.
+pub(super) fn hostname(pod: &Pod) -> String {
+    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
+    let own = own.filter(|name| !name.is_empty());
+    let mut name = own.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
+    name.truncate(HOSTNAME_MAX);
+    name.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// How a Pod's names are looked up.
+pub(super) fn dns(pod: &Pod, domain: &str) -> DnsConfig {
     let Some(spec) = &pod.spec else { return DnsConfig::default() };
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let mut searches = Vec::new();
     if !matches!(spec.dns_policy.as_deref(), Some("None" | "Default")) {
         searches.push(format!("{namespace}.svc.{domain}"));

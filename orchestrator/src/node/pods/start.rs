@@ -1,5 +1,8 @@
 //! Starts one container: its image, what it is given, then the container itself.
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,8 +11,9 @@ use shim::cri::{AuthConfig, ContainerConfig, Id, ImageRef, LogRotation, RuntimeE
 use tracing::info;
 
 use super::checkpoint::{self, log_path};
-use super::termination;
+use super::containers::IMAGE_LABEL;
 use super::worker::{RETRY, Worker, chain, container_of, kubernetes_duration};
+use super::{etc, security, termination};
 use crate::node::credentials::{self, Credentials};
 use crate::node::environment::{self, expand};
 use crate::node::images::{self, Decision, PullPolicy};
@@ -74,10 +78,7 @@ impl Worker {
         let image = self.image(container, objects).await?;
         let config = self.config(container, image, objects)?;
         let Some(sandbox) = self.sandbox.clone() else { return Err(self.lost()) };
-        if let Some(ending) = self.containers.current(&container.name).and_then(|c| c.ending()) {
-            let (failed, now) = (ending.finished_at, self.now());
-            self.backoffs.next(&container.name, failed, now);
-        }
+        self.count_failure(container);
         let runtime = Arc::clone(&self.node.runtime);
         let created =
             self.slowly(async move { runtime.create_container(&sandbox.id, config).await }).await;
@@ -101,6 +102,17 @@ impl Worker {
         );
         self.after_start(container, &id.0).await;
         Ok(())
+    }
+
+    /// Notes that a container that ended is started again; with another image it begins anew.
+    fn count_failure(&mut self, container: &Container) {
+        let Some(current) = self.containers.current(&container.name) else { return };
+        let Some(ending) = current.ending() else { return };
+        if current.differs(container) {
+            self.backoffs.reset(&container.name);
+        } else {
+            self.backoffs.next(&container.name, ending.finished_at, self.node.clock.now());
+        }
     }
 
     /// The image of a container, pulled if need be.
@@ -224,6 +236,7 @@ impl Worker {
         image: ImageRef,
         objects: &Objects,
     ) -> Result<ContainerConfig, Failure> {
+        security::non_root(&self.pod, container).map_err(|e| Failure::of_config(&e))?;
         let services = self.node.services_of(self.namespace());
         let context = environment::Context {
             pod: &self.pod,
@@ -258,6 +271,7 @@ impl Worker {
             mounts.push(mount);
         }
         Ok(ContainerConfig {
+            etc: Some(self.etc().map_err(|e| Failure::of_config(&e))?),
             readonly_rootfs: security.and_then(|s| s.read_only_root_filesystem) == Some(true),
             name: container.name.clone(),
             attempt,
@@ -274,13 +288,17 @@ impl Worker {
             concurrency: serving.concurrency,
             reuse,
             request_timeout: serving.request_timeout,
-            labels: std::iter::once((
-                "io.kubernetes.container.name".to_owned(),
-                container.name.clone(),
-            ))
-            .collect(),
+            labels: labels(container),
             envs,
         })
+    }
+
+    /// The folder of what guests find in `/etc`.
+    fn etc(&self) -> io::Result<PathBuf> {
+        let folder = self.folder().join("etc");
+        let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
+        etc::write(&folder, &self.pod, ip, &self.node.config.cluster_domain)?;
+        Ok(folder)
     }
 
     /// Waits for something slow; what is slow shows in the status.
@@ -340,6 +358,13 @@ impl Worker {
         let reason = "CreateContainerError";
         Failure { reason, message, told: false, retry: Duration::ZERO, hold: false }
     }
+}
+
+/// What the runtime remembers of a container.
+fn labels(container: &Container) -> BTreeMap<String, String> {
+    let image = container.image.clone().unwrap_or_default();
+    let all = [("io.kubernetes.container.name", container.name.clone()), (IMAGE_LABEL, image)];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The TCP ports that a container names.

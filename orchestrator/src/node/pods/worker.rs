@@ -28,6 +28,7 @@ use super::resize::Resizing;
 use super::sandbox::Sandbox;
 use super::{Attempt, Containers};
 use crate::node::Node;
+use crate::node::admission::Rejection;
 use crate::node::probes::{Probes, Report};
 use crate::node::references::{self, Kind};
 use crate::node::resources;
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     pub(super) tasks: JoinSet<()>,
     /// What ended the Pod as a whole: reason and message.
     pub(super) failure: Option<(&'static str, String)>,
+    /// Whether that was because the node ran low.
+    pub(super) disrupted: bool,
     pub(super) tokens: Tokens,
     pub(super) resizing: Resizing,
     pub(super) names: BTreeSet<(Kind, String)>,
@@ -124,6 +127,7 @@ impl Worker {
             waiting: Waiting::new(),
             tasks: JoinSet::new(),
             failure: None,
+            disrupted: false,
             stopping: HashSet::new(),
             published,
             saved: Checkpoint::default(),
@@ -185,9 +189,14 @@ impl Worker {
             return Stage::Active;
         }
         if let Err((reason, message)) = self.admit() {
-            info!(namespace = self.namespace(), name = self.name(), reason, "pod rejected");
-            self.node.recorder.warning(self.about(), reason, message.clone());
-            let status = status::rejected(&self.pod, reason, &message, self.now());
+            info!(
+                namespace = self.namespace(),
+                name = self.name(),
+                reason = &*reason,
+                "pod rejected"
+            );
+            self.node.recorder.warning(self.about(), reason.clone(), message.clone());
+            let status = status::rejected(&self.pod, &reason, &message, self.now());
             while !self.write(status.clone()).await {
                 self.sleep(Some(self.now() + RETRY_API)).await;
             }
@@ -217,7 +226,7 @@ impl Worker {
         }
     }
 
-    fn admit(&self) -> Result<(), (&'static str, String)> {
+    fn admit(&self) -> Result<(), Rejection> {
         let Some(spec) = &self.pod.spec else { return Ok(()) };
         if let Some(refusal) = self.node.pressure.refuses(&self.pod) {
             return Err(refusal);
@@ -241,6 +250,9 @@ impl Worker {
         self.back_off(&plan);
         self.resize().await;
         for stop in std::mem::take(&mut plan.stop) {
+            if stop.outdated {
+                self.containers.outdate(&stop.id);
+            }
             if self.stopping.insert(stop.id.clone()) {
                 self.node.recorder.normal(
                     self.about_container(&stop.name),
@@ -334,6 +346,7 @@ impl Worker {
             if let Some(seen) = &pod.status {
                 status::apply(&mut self.published, seen);
             }
+            self.held.retain(|name, _| image(&self.pod, name) == image(&pod, name));
             self.pod = pod;
         }
     }
@@ -385,6 +398,7 @@ impl Worker {
             waiting: &self.waiting,
             resizing: &self.resizing,
             failure: self.failure.as_ref().map(|(reason, why)| (*reason, why.as_str())),
+            disrupted: self.disrupted,
             ending: self.ending,
             start_time: self.start_time,
             now: self.now(),
@@ -464,6 +478,11 @@ impl Worker {
 pub(super) fn container_of<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
     let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
     all.find(|container| container.name == name)
+}
+
+/// The image that a container of a Pod asks for.
+fn image<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    container_of(pod.spec.as_ref()?, name)?.image.as_deref()
 }
 
 /// A reference to a container of a Pod, as Events have it.

@@ -17,7 +17,15 @@ fn container(probes: serde_json::Value) -> Container {
 
 fn running(id: &str) -> Attempt {
     let state = State::Running { started_at: Timestamp::UNIX_EPOCH };
-    Attempt { attempt: 0, id: id.into(), image: String::new(), state, last_words: None }
+    Attempt {
+        attempt: 0,
+        id: id.into(),
+        image: String::new(),
+        asked: String::new(),
+        outdated: false,
+        state,
+        last_words: None,
+    }
 }
 
 /// Answers with a status that the test sets, and remembers what it was asked.

@@ -73,7 +73,7 @@ fn resizing(view: View<'_>) -> impl Iterator<Item = Finding> {
 
 /// That the node took the Pod's place back, for controllers that count failures.
 fn evicted(view: View<'_>) -> Option<Finding> {
-    let (_, message) = view.failure.filter(|(reason, _)| *reason == "Evicted")?;
+    let (_, message) = view.failure.filter(|_| view.disrupted)?;
     Some(Finding {
         reason: Some("TerminationByKubelet"),
         message: Some(message.to_owned()),

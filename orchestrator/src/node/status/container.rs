@@ -36,7 +36,7 @@ pub(super) fn of(view: View<'_>, container: &Container, unstarted: &str) -> Cont
     };
     ContainerStatus {
         name: container.name.clone(),
-        image: container.image.clone().unwrap_or_default(),
+        image: image(container, current),
         image_id: current.map(|attempt| attempt.image.clone()).unwrap_or_default(),
         container_id: current.map(|attempt| format!("{SCHEME}{}", attempt.id)),
         ready: if is_plain_init {
@@ -58,6 +58,12 @@ pub(super) fn of(view: View<'_>, container: &Container, unstarted: &str) -> Cont
         resources: of(&view.resizing.applied),
         ..ContainerStatus::default()
     }
+}
+
+/// The image that runs or ran, else the one that shall.
+fn image(container: &Container, current: Option<&Attempt>) -> String {
+    let ran = current.map(|attempt| &attempt.asked).filter(|asked| !asked.is_empty());
+    ran.or(container.image.as_ref()).cloned().unwrap_or_default()
 }
 
 fn seen(attempt: &Attempt, unstarted: &str) -> ContainerState {

@@ -44,6 +44,8 @@ pub(super) struct View<'a> {
     pub resizing: &'a Resizing,
     /// What ended the Pod as a whole: reason and message.
     pub failure: Option<(&'a str, &'a str)>,
+    /// Whether that was because the node ran low.
+    pub disrupted: bool,
     /// Whether nothing is started any more.
     pub ending: bool,
     /// When the agent first saw it.
@@ -148,11 +150,11 @@ fn phase(
     if running > 0 || view.ending {
         return "Running";
     }
-    let restarts = spec
-        .containers
-        .iter()
-        .zip(&codes)
-        .any(|(container, code)| RestartPolicy::of_container(spec, container).restarts(*code));
+    let restarts = spec.containers.iter().zip(&codes).any(|(container, code)| {
+        let current = view.containers.current(&container.name);
+        current.is_some_and(|current| current.outdated)
+            || RestartPolicy::of_container(spec, container).restarts(*code)
+    });
     match (restarts, all_succeeded) {
         (true, _) => "Running",
         // Sidecars still run: the Pod ends when they have.

@@ -44,7 +44,7 @@ fn containers(seen: &[(&str, u32, Seen)]) -> Containers {
         },
         log_path: "/log".into(),
         function: false,
-        labels: Default::default(),
+        labels: [("podium.dev/image".to_owned(), "hello".to_owned())].into(),
     };
     let mut containers = Containers::default();
     containers.observe(seen.iter().map(status).collect(), at(20));
@@ -58,6 +58,8 @@ struct Case {
     verdicts: Verdicts,
     waiting: Waiting,
     resizing: Resizing,
+    failure: Option<(&'static str, &'static str)>,
+    disrupted: bool,
     ending: bool,
     now: i64,
 }
@@ -81,6 +83,8 @@ impl Case {
             verdicts: Verdicts::default(),
             waiting: Waiting::new(),
             resizing: Resizing::default(),
+            failure: None,
+            disrupted: false,
             ending: false,
             now: 30,
         }
@@ -96,7 +100,8 @@ impl Case {
             verdicts: &self.verdicts,
             waiting: &self.waiting,
             resizing: &self.resizing,
-            failure: None,
+            failure: self.failure,
+            disrupted: self.disrupted,
             ending: self.ending,
             start_time: at(5),
             now: at(self.now),
@@ -220,6 +225,33 @@ fn a_restarted_container_keeps_the_end_of_its_last_run() {
     let container = &status["containerStatuses"][0];
     assert_eq!(container["restartCount"], 1);
     assert_eq!(container["lastState"]["terminated"]["containerID"], "podium://a-0");
+}
+
+#[test]
+fn a_status_names_the_image_that_runs_until_another_does() {
+    let mut case = Case::new(two("Never"), &[("a", 0, Running), ("b", 0, Running)]);
+    case.pod.spec.as_mut().unwrap().containers[0].image = Some("hello:v2".to_owned());
+    assert_eq!(case.status()["containerStatuses"][0]["image"], "hello");
+
+    case.containers.outdate("a-0");
+    case.containers.observe(Vec::new(), at(20));
+    assert_eq!(case.status()["phase"], "Running", "it is started again");
+}
+
+#[test]
+fn only_a_pod_that_gave_way_to_others_was_disrupted() {
+    let mut case = Case::new(two("Always"), &[("a", 0, Exited(137)), ("b", 0, Exited(137))]);
+    case.failure = Some(("Evicted", "too much"));
+    let is_target = |c: &Value| c["type"] == "DisruptionTarget";
+    assert!(!case.status()["conditions"].as_array().unwrap().iter().any(is_target));
+    case.disrupted = true;
+    let status = case.status();
+    let target = condition(&status, "DisruptionTarget");
+    assert_eq!(
+        (&target["status"], &target["reason"]),
+        (&json!("True"), &json!("TerminationByKubelet"))
+    );
+    assert_eq!(target["message"], "too much");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EphemeralContainer, PodSpec, SecurityContext, VolumeMount,
+    Container, ContainerPort, EphemeralContainer, PodSpec, SecurityContext, VolumeDevice,
+    VolumeMount,
 };
 use serde_json::json;
 
@@ -77,6 +78,8 @@ fn one(
     env::sources(errors, &path.child("envFrom"), container.env_from.as_deref().unwrap_or_default());
     let mounted = container.volume_mounts.as_deref().unwrap_or_default();
     mounts(errors, &path.child("volumeMounts"), mounted, volumes);
+    let given = container.volume_devices.as_deref().unwrap_or_default();
+    devices(errors, &path.child("volumeDevices"), given, volumes);
     let policy = container.image_pull_policy.as_deref();
     required_one_of(errors, &path.child("imagePullPolicy"), policy, &PULL_POLICIES);
     if let Some(wanted) = &container.resources {
@@ -219,6 +222,34 @@ fn mounts(
         }
         if let Some(propagation) = &mount.mount_propagation {
             one_of(errors, &path.child("mountPropagation"), propagation, &PROPAGATIONS);
+        }
+    }
+}
+
+fn devices(
+    errors: &mut FieldErrors,
+    path: &FieldPath,
+    devices: &[VolumeDevice],
+    volumes: &BTreeSet<&str>,
+) {
+    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
+    for (i, device) in devices.iter().enumerate() {
+        let path = path.index(i);
+        let (name, at) = (device.name.as_str(), path.child("name"));
+        if name.is_empty() {
+            errors.push(required(&at, ""));
+        } else if !names.insert(name) {
+            errors.push(invalid(&at, name, "must be unique"));
+        } else if !volumes.contains(name) {
+            errors.push(FieldError::NotFound(at, json!(name)));
+        }
+        let (file, at) = (device.device_path.as_str(), path.child("devicePath"));
+        if file.is_empty() {
+            errors.push(required(&at, ""));
+        } else if !paths.insert(file) {
+            errors.push(invalid(&at, file, "must be unique"));
+        } else if file.split('/').any(|part| part == "..") {
+            errors.push(invalid(&at, file, "can not contain backsteps ('..')"));
         }
     }
 }

@@ -238,6 +238,26 @@ fn mounts_are_of_volumes_that_are_there() {
 }
 
 #[test]
+fn devices_are_of_volumes_that_are_there() {
+    let devices = |devices: Value| container(json!({"volumeDevices": devices}));
+    assert!(devices(json!([{"name": "v", "devicePath": "/dev/a"}])).is_empty());
+    assert_eq!(
+        devices(json!([
+            {"name": "w", "devicePath": "/dev/a"}, {"name": "v", "devicePath": "/dev/a"},
+            {"name": "v", "devicePath": "../b"}, {"name": "", "devicePath": ""},
+        ])),
+        [
+            "spec.containers[0].volumeDevices[0].name: Not found: \"w\"",
+            "spec.containers[0].volumeDevices[1].devicePath: Invalid value: \"/dev/a\": must be unique",
+            "spec.containers[0].volumeDevices[2].name: Invalid value: \"v\": must be unique",
+            "spec.containers[0].volumeDevices[2].devicePath: Invalid value: \"../b\": can not contain backsteps ('..')",
+            "spec.containers[0].volumeDevices[3].name: Required value",
+            "spec.containers[0].volumeDevices[3].devicePath: Required value",
+        ]
+    );
+}
+
+#[test]
 fn volumes_have_one_source() {
     let volumes = |volumes: Value| spec(json!({"volumes": volumes}));
     assert_eq!(
@@ -376,8 +396,17 @@ fn what_means_nothing_here_warns() {
             "hostPID": true, "terminationGracePeriodSeconds": -1,
             "volumes": [{"name": "d", "nfs": {"server": "s", "path": "/"}}],
             "dnsConfig": {"nameservers": ["192.0.2.1"]},
+            "securityContext": {
+                "seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"},
+                "appArmorProfile": {"type": "RuntimeDefault"},
+            },
+            "resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}],
             "containers": [{
-                "name": "a", "image": "a", "securityContext": {"privileged": true},
+                "name": "a", "image": "a", "volumeDevices": [{"name": "d", "devicePath": "/d"}],
+                "securityContext": {
+                    "privileged": true,
+                    "appArmorProfile": {"type": "Localhost", "localhostProfile": "p"},
+                },
                 "env": [{"name": "A"}, {"name": "A"}],
                 "ports": [{"containerPort": 80}, {"containerPort": 80, "name": "x"}],
                 "resources": {"limits": {"memory": "100m"}},
@@ -391,12 +420,16 @@ fn what_means_nothing_here_warns() {
             "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
             "spec.hostPID: has no effect, there are no processes in WebAssembly",
             "spec.dnsConfig.nameservers: has no effect, names are looked up by the node",
+            "spec.securityContext.seccompProfile: has no effect, guests make no system calls",
+            "spec.resourceClaims: has no effect, nodes have no devices to give",
             "spec.volumes[0].nfs: nodes cannot mount this type of volume, only configMap, downwardAPI, emptyDir, hostPath, projected, secret",
             "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
             "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
             "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             "spec.containers[0].resources.requests[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             "spec.containers[0].securityContext.privileged: has no effect, a sandbox gives no privileges",
+            "spec.containers[0].securityContext.appArmorProfile: has no effect, guests make no system calls",
+            "spec.containers[0].volumeDevices: has no effect, guests cannot open devices",
             "spec.containers[0].lifecycle.preStop.tcpSocket: always fails, use httpGet or sleep",
         ]
     );

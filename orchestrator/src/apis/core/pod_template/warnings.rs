@@ -1,5 +1,7 @@
 //! What of a Pod's spec is allowed but probably not meant, or means nothing for WebAssembly.
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, PodSpec, PodTemplateSpec, SeccompProfile,
+};
 
 use super::volumes::source_fields;
 use crate::api::{FieldPath, Quantity};
@@ -34,6 +36,14 @@ pub fn spec_warnings(path: &FieldPath, spec: &PodSpec) -> Vec<String> {
         }
     }
     resolver(&mut warnings, path, spec);
+    let context = spec.security_context.as_ref();
+    let seccomp = context.and_then(|context| context.seccomp_profile.as_ref());
+    let app_armor = context.and_then(|context| context.app_armor_profile.as_ref());
+    profiles(&mut warnings, path, seccomp, app_armor);
+    if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+        let path = path.child("resourceClaims");
+        warnings.push(format!("{path}: has no effect, nodes have no devices to give"));
+    }
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
         for field in source_fields(volume).iter().filter(|field| !VOLUMES.contains(&field.as_str()))
         {
@@ -59,6 +69,14 @@ fn container_warnings(warnings: &mut Vec<String>, path: &FieldPath, container: &
         let path = path.child("securityContext").child("privileged");
         warnings.push(format!("{path}: has no effect, a sandbox gives no privileges"));
     }
+    let context = container.security_context.as_ref();
+    let seccomp = context.and_then(|context| context.seccomp_profile.as_ref());
+    let app_armor = context.and_then(|context| context.app_armor_profile.as_ref());
+    profiles(warnings, path, seccomp, app_armor);
+    if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
+        let path = path.child("volumeDevices");
+        warnings.push(format!("{path}: has no effect, guests cannot open devices"));
+    }
     let hooks = container
         .lifecycle
         .as_ref()
@@ -67,6 +85,25 @@ fn container_warnings(warnings: &mut Vec<String>, path: &FieldPath, container: &
         if hook.is_some_and(|hook| hook.tcp_socket.is_some()) {
             let path = path.child("lifecycle").child(field).child("tcpSocket");
             warnings.push(format!("{path}: always fails, use httpGet or sleep"));
+        }
+    }
+}
+
+/// Profiles of the machine filter system calls, of which guests make none.
+fn profiles(
+    warnings: &mut Vec<String>,
+    path: &FieldPath,
+    seccomp: Option<&SeccompProfile>,
+    app_armor: Option<&AppArmorProfile>,
+) {
+    let path = path.child("securityContext");
+    for (field, kind) in [
+        ("seccompProfile", seccomp.map(|profile| profile.type_.as_str())),
+        ("appArmorProfile", app_armor.map(|profile| profile.type_.as_str())),
+    ] {
+        if kind == Some("Localhost") {
+            let path = path.child(field);
+            warnings.push(format!("{path}: has no effect, guests make no system calls"));
         }
     }
 }

@@ -137,6 +137,36 @@ fn types_and_policies_are_known() {
 }
 
 #[test]
+fn the_cluster_has_one_family_of_addresses() {
+    let wrong = |spec: Value| {
+        let mut all = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        errors(all)
+    };
+    assert_eq!(
+        wrong(json!({"ipFamilyPolicy": "RequireDualStack"})),
+        [
+            "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services"
+        ]
+    );
+    assert_eq!(
+        wrong(json!({"ipFamilies": ["IPv6"]})),
+        ["spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster"]
+    );
+    assert_eq!(
+        wrong(json!({"ipFamilyPolicy": "Both", "ipFamilies": ["IPX"]})),
+        [
+            "spec.ipFamilyPolicy: Unsupported value: \"Both\": supported values: \"PreferDualStack\", \"RequireDualStack\", \"SingleStack\"",
+            "spec.ipFamilies[0]: Unsupported value: \"IPX\": supported values: \"IPv4\", \"IPv6\"",
+        ]
+    );
+    assert!(wrong(json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4"]})).is_empty());
+    let anywhere =
+        json!({"selector": {}, "clusterIP": "None", "ipFamilyPolicy": "RequireDualStack"});
+    assert!(wrong(anywhere).is_empty());
+}
+
+#[test]
 fn an_update_keeps_what_it_leaves_out() {
     let old = stored(
         json!({"type": "NodePort", "ports": [{"name": "a", "port": 80, "nodePort": 30080}]}),

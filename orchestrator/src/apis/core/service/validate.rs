@@ -17,6 +17,8 @@ const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort
 pub const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 /// What traffic policies there are.
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
+/// Of how many families of addresses a Service may have some.
+const FAMILY_POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
 /// Seconds of a day, the longest that a client may stay with its endpoint.
 const AFFINITY_MAX: i32 = 86_400;
 
@@ -45,6 +47,7 @@ pub fn service(new: &Service, old: Option<&Service>) -> FieldErrors {
     labels(&mut errors, &path.child("selector"), spec.selector.as_ref());
     affinity(&mut errors, &path, spec);
     addresses(&mut errors, &path, spec);
+    families(&mut errors, &path, spec);
     one_of(&mut errors, &path.child("type"), kind, &TYPES);
     traffic(&mut errors, &path, spec);
     if let Some(old) = old.and_then(|old| old.spec.as_ref()) {
@@ -163,6 +166,31 @@ fn addresses(errors: &mut FieldErrors, path: &FieldPath, spec: &ServiceSpec) {
     errors.check(all.first().is_none_or(|first| first == one), || {
         invalid(&path, json!(all), "first value must match `clusterIP`")
     });
+}
+
+/// The cluster has IPv4 alone; a headless Service whose endpoints others write may have any.
+fn families(errors: &mut FieldErrors, path: &FieldPath, spec: &ServiceSpec) {
+    let at = path.child("ipFamilyPolicy");
+    let policy = spec.ip_family_policy.as_deref();
+    if let Some(policy) = policy {
+        one_of(errors, &at, policy, &FAMILY_POLICIES);
+    }
+    let selects = spec.selector.as_ref().is_some_and(|selector| !selector.is_empty());
+    if is_external_name(spec) || (spec.cluster_ip.as_deref() == Some("None") && !selects) {
+        return;
+    }
+    if policy == Some("RequireDualStack") {
+        let why = "this cluster is not configured for dual-stack services";
+        errors.push(invalid(&at, "RequireDualStack", why));
+    }
+    for (i, family) in spec.ip_families.iter().flatten().enumerate() {
+        let at = path.child("ipFamilies").index(i);
+        match family.as_str() {
+            "IPv4" => {}
+            "IPv6" => errors.push(invalid(&at, "IPv6", "not configured on this cluster")),
+            other => one_of(errors, &at, other, &["IPv4", "IPv6"]),
+        }
+    }
 }
 
 fn traffic(errors: &mut FieldErrors, path: &FieldPath, spec: &ServiceSpec) {

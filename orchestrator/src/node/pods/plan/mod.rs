@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::backoff::{Backoffs, Wait};
-use super::containers::{Attempt, Containers, State};
+use super::containers::{Attempt, Containers, Ending, State};
 use crate::node::probes::Verdicts;
 
 /// What a plan is made of.
@@ -68,6 +68,8 @@ pub struct Stop {
     pub message: String,
     /// Seconds until it is ended by force, instead of the Pod's.
     pub grace: Option<i64>,
+    /// Whether it is started again whatever the restart policy says.
+    pub outdated: bool,
 }
 
 /// When a container that ended is started again.
@@ -194,6 +196,7 @@ impl Plan {
 
     /// Plans one container whose turn it is.
     fn container(&mut self, container: &Container, policy: RestartPolicy, view: View<'_>) {
+        let Some(spec) = &view.pod.spec else { return };
         let name = &container.name;
         let Some(current) = view.containers.current(name) else {
             self.start.push(name.clone());
@@ -202,13 +205,19 @@ impl Plan {
         match &current.state {
             State::Created => self.start.push(name.clone()),
             State::Running { .. } => {
-                if let Some((message, grace)) = view.verdicts.condemned(container, current) {
+                let stop = |message, grace, outdated| {
                     let (name, id) = (name.clone(), current.id.clone());
-                    self.stop.push(Stop { name, id, message, grace });
+                    Stop { name, id, message, grace, outdated }
+                };
+                if let Some(message) = outdated(spec, container, current) {
+                    self.stop.push(stop(message, None, true));
+                } else if let Some((message, grace)) = view.verdicts.condemned(container, current) {
+                    self.stop.push(stop(message, grace, false));
                 }
             }
-            State::Exited(ending) if policy.restarts(ending.code) => {
-                match view.backoffs.waiting(name, ending.finished_at, view.now) {
+            State::Exited(ending) if restarts(policy, current, ending) => {
+                let wait = view.backoffs.waiting(name, ending.finished_at, view.now);
+                match wait.filter(|_| !current.differs(container)) {
                     Some(wait) => {
                         self.wake = Some(self.wake.map_or(wait.until, |wake| wake.min(wait.until)));
                         self.back_off.push((name.clone(), wait));
@@ -221,6 +230,26 @@ impl Plan {
     }
 }
 
+/// Why a container has to be started again with another image, in the kubelet's words.
+fn outdated(spec: &PodSpec, container: &Container, current: &Attempt) -> Option<String> {
+    let name = &container.name;
+    let is_init = spec.init_containers.iter().flatten().any(|init| init.name == *name);
+    // What ends by itself is left to its end.
+    let lasts = !is_init || is_sidecar(container);
+    (lasts && current.differs(container)).then(|| {
+        if is_sidecar(container) {
+            format!("Init container {name} definition changed")
+        } else {
+            format!("Container {name} definition changed, will be restarted")
+        }
+    })
+}
+
+/// Whether an attempt that ended is followed by another.
+fn restarts(policy: RestartPolicy, attempt: &Attempt, ending: &Ending) -> bool {
+    attempt.outdated || policy.restarts(ending.code)
+}
+
 /// Whether a container that is no init container was made in this sandbox.
 fn has_begun(spec: &PodSpec, containers: &Containers) -> bool {
     spec.containers.iter().any(|container| containers.is_here(&container.name))
@@ -229,8 +258,9 @@ fn has_begun(spec: &PodSpec, containers: &Containers) -> bool {
 /// Whether nothing runs or will run again.
 fn is_completed(spec: &PodSpec, containers: &Containers) -> bool {
     let ended = |container: &Container, policy: RestartPolicy| {
-        let ending = containers.current(&container.name).and_then(Attempt::ending);
-        ending.is_some_and(|ending| !policy.restarts(ending.code))
+        let current = containers.current(&container.name);
+        let ended = current.and_then(|current| Some((current, current.ending()?)));
+        ended.is_some_and(|(current, ending)| !restarts(policy, current, ending))
     };
     let never = RestartPolicy::of(spec) == RestartPolicy::Never;
     let init_failed = never

@@ -2,6 +2,7 @@
 use serde_json::{Value, json};
 use shim::cri;
 
+use super::super::containers::IMAGE_LABEL;
 use super::*;
 use crate::node::probes::Kind;
 
@@ -43,7 +44,7 @@ fn containers(seen: &[(&str, Seen)]) -> Containers {
         },
         log_path: "/log".into(),
         function: false,
-        labels: Default::default(),
+        labels: [(IMAGE_LABEL.to_owned(), "v1".to_owned())].into(),
     };
     let mut containers = Containers::default();
     containers.observe(seen.iter().map(status).collect(), at(100));
@@ -229,7 +230,45 @@ fn a_container_that_fails_its_probe_is_stopped() {
     let mut case = Case::new(spec, &[("a", Running)]);
     case.verdicts.set("a", Kind::Liveness, false);
     let message = "Container a failed liveness probe, will be restarted".to_owned();
-    assert_eq!(case.plan().stop, [Stop { name: "a".into(), id: "a".into(), message, grace: None }]);
+    assert_eq!(
+        case.plan().stop,
+        [Stop { name: "a".into(), id: "a".into(), message, grace: None, outdated: false }]
+    );
+}
+
+#[test]
+fn a_container_that_asks_for_another_image_is_started_again_with_it() {
+    let spec = json!({
+        "restartPolicy": "Never",
+        "initContainers": [
+            {"name": "i", "image": "v2"},
+            {"name": "side", "image": "v2", "restartPolicy": "Always"},
+        ],
+        "containers": [{"name": "a", "image": "v2"}, {"name": "b", "image": "v1"}],
+    });
+    let seen = [("i", Running), ("side", Running), ("a", Running), ("b", Running)];
+    let mut case = Case::new(spec, &seen);
+    let stops = case.plan().stop;
+    let told: Vec<_> = stops.iter().map(|stop| (stop.message.as_str(), stop.outdated)).collect();
+    let side = "Init container side definition changed";
+    let main = "Container a definition changed, will be restarted";
+    assert_eq!(told, [(side, true), (main, true)]);
+
+    case.containers = containers(&[("a", Exited(137)), ("b", Exited(0))]);
+    assert_eq!(case.plan().end, Some(End::Completed), "it ended by itself");
+    case.containers = containers(&[("a", Running), ("b", Exited(0))]);
+    case.containers.outdate("a");
+    case.containers.observe(Vec::new(), at(100));
+    assert_eq!(case.plan().end, None);
+    assert!(case.plan().start.contains(&"a".to_owned()));
+}
+
+#[test]
+fn another_image_does_not_wait_for_the_failures_of_the_last() {
+    let spec = json!({"containers": [{"name": "a", "image": "v2"}]});
+    let mut case = Case::new(spec, &[("a", Exited(1))]);
+    case.backoffs.next("a", at(90), at(90));
+    assert_eq!(case.plan().start, ["a"]);
 }
 
 #[test]
