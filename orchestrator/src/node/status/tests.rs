@@ -42,6 +42,7 @@ fn containers(seen: &[(&str, u32, Seen)]) -> Containers {
                 },
             },
         },
+        own_files: None,
         log_path: "/log".into(),
         function: false,
         labels: Default::default(),

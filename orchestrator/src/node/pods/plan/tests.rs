@@ -41,6 +41,7 @@ fn containers(seen: &[(&str, Seen)]) -> Containers {
                 },
             },
         },
+        own_files: None,
         log_path: "/log".into(),
         function: false,
         labels: Default::default(),
