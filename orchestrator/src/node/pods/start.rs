@@ -231,7 +231,7 @@ impl Worker {
             host_ip: self.node.config.host_ip,
             objects,
             services: &services,
-            allocatable: self.node.config.capacity.amount(),
+            allocatable: self.node.config.allocatable().amount(),
         };
         let envs = environment::of(context, container).map_err(|e| Failure::of_config(&e))?;
         let spec = self.pod.spec.as_ref();
