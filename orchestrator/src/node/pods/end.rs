@@ -35,6 +35,8 @@ impl Worker {
             self.failure = Some(("Evicted", eviction.message));
         }
         self.stop_all().await;
+        // Before the API hears of the end: the scheduler gives the room away at once.
+        self.node.reservations.lock().release(self.uid());
         self.ending = true;
         self.waiting.clear();
         self.keep_probes();
@@ -57,7 +59,6 @@ impl Worker {
         }
         self.tasks.shutdown().await;
         self.node.references.unsubscribe(self.namespace(), &self.names, &self.inbox.wake);
-        self.node.reservations.lock().release(self.uid());
         checkpoint::remove(self.folder()).await;
         debug!(namespace = self.namespace(), name = self.name(), "pod ended");
     }
