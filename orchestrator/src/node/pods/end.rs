@@ -13,6 +13,7 @@ impl Worker {
             ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip).or(self.saved.ip),
             sandboxes: self.saved.sandboxes,
             containers: self.containers.clone(),
+            allocated: self.resizing.allocated.clone(),
         };
         if checkpoint == self.saved {
             return;

@@ -108,7 +108,7 @@ impl Worker {
                 &node.config.host_paths,
             ),
             tokens: Tokens::default(),
-            resizing: pod.spec.as_ref().map(Resizing::of).unwrap_or_default(),
+            resizing: Resizing::default(),
             names: references::of(&pod),
             node,
             inbox,
@@ -180,6 +180,9 @@ impl Worker {
         }
         self.saved = Checkpoint::load(&self.folder()).await;
         self.containers = self.saved.containers.clone();
+        if let Some(spec) = &self.pod.spec {
+            self.resizing = Resizing::resumed(spec, &self.saved.allocated);
+        }
         self.containers.observe(Vec::new(), self.now());
         if self.inbox.ending.is_cancelled() {
             return Stage::Active;
@@ -222,7 +225,8 @@ impl Worker {
         if let Some(refusal) = self.node.pressure.refuses(&self.pod) {
             return Err(refusal);
         }
-        self.node.reservations.lock().reserve(self.uid(), spec)
+        // Not what it asks for: a resize that had to wait would cost the Pod its place.
+        self.node.reservations.lock().reserve(self.uid(), &self.resizing.given(spec))
     }
 
     /// One pass of an active worker; `None` if the Pod came to its end meanwhile.
