@@ -95,9 +95,9 @@ impl Worker {
         let published = pod.status.clone().unwrap_or_default();
         let start_time = published.start_time.as_ref().map_or(now, |time| time.0);
         let report: Report = {
-            let (recorder, about) = (node.recorder.clone(), pod.object_ref(&()));
+            let (recorder, pod) = (node.recorder.clone(), Arc::clone(&pod));
             Arc::new(move |container, message| {
-                recorder.warning(within(&about, container), "Unhealthy", message);
+                recorder.warning(within(&pod, container), "Unhealthy", message);
             })
         };
         let uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -452,7 +452,7 @@ impl Worker {
     }
 
     pub(super) fn about_container(&self, name: &str) -> ObjectReference {
-        within(&self.about(), name)
+        within(&self.pod, name)
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -471,9 +471,12 @@ pub(super) fn container_of<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Cont
 }
 
 /// A reference to a container of a Pod, as Events have it.
-pub(super) fn within(pod: &ObjectReference, container: &str) -> ObjectReference {
-    let field_path = Some(format!("spec.containers{{{container}}}"));
-    ObjectReference { field_path, ..pod.clone() }
+pub(super) fn within(pod: &Pod, container: &str) -> ObjectReference {
+    let mut inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let is_init = inits.any(|init| init.name == container);
+    let list = if is_init { "initContainers" } else { "containers" };
+    let field_path = Some(format!("spec.{list}{{{container}}}"));
+    ObjectReference { field_path, ..pod.object_ref(&()) }
 }
 
 /// An error with its causes, for people.
@@ -492,4 +495,22 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 pub(super) fn kubernetes_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_says_in_which_list_its_container_is() {
+        let spec = json!({"initContainers": [{"name": "db"}], "containers": [{"name": "web"}]});
+        let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let path = |name| within(&pod, name).field_path.unwrap();
+        assert_eq!(path("web"), "spec.containers{web}");
+        assert_eq!(path("db"), "spec.initContainers{db}");
+        assert_eq!(within(&pod, "db").name.unwrap(), "p");
+    }
 }
