@@ -84,14 +84,14 @@ impl Worker {
         let id =
             created.map_err(|error| self.refused(container, "CreateContainerError", &error))?;
         let (about, name) = (self.about_container(&container.name), &container.name);
-        self.node.recorder.normal(about.clone(), "Created", format!("Created container: {name}"));
+        self.node.recorder.normal(about.clone(), "Created", "Container created");
         if let Err(error) = self.node.runtime.start_container(&id).await {
             let failure = self.refused(container, "RunContainerError", &error);
             self.forget(id);
             return Err(failure);
         }
         self.ids.insert(id.0.clone());
-        self.node.recorder.normal(about, "Started", format!("Started container {name}"));
+        self.node.recorder.normal(about, "Started", "Container started");
         info!(
             namespace = self.namespace(),
             name = self.name(),
@@ -114,7 +114,9 @@ impl Worker {
         let policy = PullPolicy::of(container.image_pull_policy.as_deref(), &name);
         match images::decide(policy, self.node.images.present(&name)) {
             Decision::Use(image) => {
-                let message = format!("Container image {name:?} already present on machine");
+                let message = format!(
+                    "Container image {name:?} already present on machine and can be accessed by the pod"
+                );
                 self.node.recorder.normal(about, "Pulled", message);
                 return Ok(image);
             }
