@@ -17,7 +17,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("client", &["api"]),
     ("controllers", &["client"]),
     ("scheduler", &["client"]),
-    ("node", &["client", "shim", "registry"]),
+    // The node counts what a Pod asks for as the scheduler does.
+    ("node", &["client", "scheduler", "shim", "registry"]),
     ("proxy", &["client", "shim"]),
 ];
 

@@ -245,12 +245,23 @@ pub struct ContainerStatus {
     pub created_at: SystemTime,
     /// Where it is in its life.
     pub state: ContainerState,
+    /// Where it writes to its own root, if it may.
+    pub own_files: Option<OwnFiles>,
     /// The whole path of its log.
     pub log_path: PathBuf,
     /// Whether it is a function (called per request) rather than a program.
     pub function: bool,
     /// The labels it was given.
     pub labels: BTreeMap<String, String>,
+}
+
+/// The root of a container that may write to it: a copy of its image's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFiles {
+    /// The copy.
+    pub folder: PathBuf,
+    /// What it is a copy of.
+    pub image: PathBuf,
 }
 
 /// What a container has used.

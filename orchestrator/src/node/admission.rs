@@ -76,7 +76,7 @@ impl Reservations {
         let extended = extended::requested(spec);
         self.check_extended(&extended)?;
         self.extended_held.insert(uid.to_owned(), extended);
-        self.sum = Amount { cpu: used.cpu + wanted.cpu, memory: used.memory + wanted.memory };
+        self.sum = used.and(wanted);
         self.held.insert(uid.to_owned(), wanted);
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Reservations {
         let infeasible = |message| Refusal { reason: "Infeasible", word: "Infeasible", message };
         let wanted = resources::requested(spec).map_err(|error| infeasible(error.to_string()))?;
         let held = self.held.get(uid).copied().unwrap_or_default();
-        let used = Amount { cpu: self.sum.cpu - held.cpu, memory: self.sum.memory - held.memory };
+        let used = self.sum.without(held);
         let all = self.capacity;
         for (what, word, wanted, used, all) in [
             ("cpu", "OutOfcpu", wanted.cpu, used.cpu, all.cpu),
@@ -103,7 +103,7 @@ impl Reservations {
                 return Err(Refusal { reason: "Deferred", word, message });
             }
         }
-        self.sum = Amount { cpu: used.cpu + wanted.cpu, memory: used.memory + wanted.memory };
+        self.sum = used.and(wanted);
         self.held.insert(uid.to_owned(), wanted);
         self.deferred.remove(uid);
         if wanted.cpu < held.cpu || wanted.memory < held.memory {
@@ -117,8 +117,7 @@ impl Reservations {
         self.deferred.remove(uid);
         self.extended_held.remove(uid);
         if let Some(amount) = self.held.remove(uid) {
-            self.sum.cpu -= amount.cpu;
-            self.sum.memory -= amount.memory;
+            self.sum = self.sum.without(amount);
             self.wake_deferred();
         }
     }

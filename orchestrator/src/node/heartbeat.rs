@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Node, extended, registration};
 
@@ -45,6 +45,17 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
+/// How the Node stands in the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// As it is.
+    Right,
+    /// Not ready, or not at all: somebody deleted it.
+    Wrong,
+    /// The API did not answer.
+    Nothing,
+}
+
 /// What the Node's status last said, and whether the Node took Pods.
 struct Shown {
     written: Instant,
@@ -61,30 +72,52 @@ impl Shown {
     /// Writes the status if it is time or says what is not so any more.
     async fn refresh(&mut self, node: &Node) {
         let api = Api::<NodeObject>::all(node.client.clone());
-        // Without an answer there is nothing to set right; the Lease tells of the trouble.
-        let known = api.get_opt(&node.config.node_name).await.ok().flatten();
-        if let Some(reason) = known.as_ref().and_then(|known| self.turned(known)) {
-            let message = format!("Node {} status is now: {reason}", node.config.node_name);
-            node.recorder.normal(node.about(), reason, message);
-        }
+        let seen = match api.get_opt(&node.config.node_name).await {
+            Ok(Some(known)) => {
+                self.tell_turn(node, &known);
+                if is_doubted(&known) || has_other_resources(&known) {
+                    Seen::Wrong
+                } else {
+                    Seen::Right
+                }
+            }
+            Ok(None) => Seen::Wrong,
+            Err(error) => {
+                // The Lease tells of the trouble.
+                debug!(error = &error as &dyn std::error::Error, "node not read");
+                Seen::Nothing
+            }
+        };
         let now = Self::now(node);
-        if self.written.elapsed() < STATUS
-            && self.images == now.images
-            && !known.is_some_and(|known| is_doubted(&known) || has_other_resources(&known))
-        {
+        if !self.is_due(&now, seen) {
             return;
         }
         match registration::write_status(node).await {
             Ok(()) => (self.written, self.images) = (now.written, now.images),
             // Somebody deleted the Node: it is still here.
             Err(kube::Error::Api(error)) if error.code == 404 => {
-                if let Err(error) = registration::register(node).await {
-                    warn!(error = &error as &dyn std::error::Error, "node not registered");
+                match registration::register(node).await {
+                    Ok(()) => (self.written, self.images) = (now.written, now.images),
+                    Err(error) => {
+                        warn!(error = &error as &dyn std::error::Error, "node not registered");
+                    }
                 }
             }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "node status not written");
             }
+        }
+    }
+
+    /// Whether the status is to be written, given what it would say now.
+    fn is_due(&self, now: &Self, seen: Seen) -> bool {
+        seen == Seen::Wrong || self.written.elapsed() >= STATUS || self.images != now.images
+    }
+
+    fn tell_turn(&mut self, node: &Node, known: &NodeObject) {
+        if let Some(reason) = self.turned(known) {
+            let message = format!("Node {} status is now: {reason}", node.config.node_name);
+            node.recorder.normal(node.about(), reason, message);
         }
     }
 
@@ -130,6 +163,15 @@ async fn renew(node: &Node) -> Result<(), kube::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_somebody_deleted_is_told_of_at_once() {
+        let shown = || Shown { written: Instant::now(), images: Vec::new(), unschedulable: false };
+        let due = [Seen::Right, Seen::Wrong, Seen::Nothing].map(|s| shown().is_due(&shown(), s));
+        assert_eq!(due, [false, true, false]);
+        let now = Shown { images: vec![ContainerImage::default()], ..shown() };
+        assert!(shown().is_due(&now, Seen::Nothing));
+    }
 
     #[test]
     fn each_turn_of_a_cordon_is_told_once() {

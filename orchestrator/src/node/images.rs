@@ -78,17 +78,54 @@ type Pull = Shared<BoxFuture<'static, Result<ImageRef, Arc<RuntimeError>>>>;
 /// An image and the user and password it is pulled with: what one may see another may not.
 type Key = (String, Option<(String, String)>);
 
+/// The pulls that somebody waits for.
+#[derive(Default)]
+struct Pulls(Mutex<HashMap<Key, Pull>>);
+
+impl Pulls {
+    /// Waits for the pull that is under way, or for one that is started now.
+    async fn join(
+        &self,
+        key: Key,
+        start: impl FnOnce() -> Pull,
+    ) -> Result<ImageRef, Arc<RuntimeError>> {
+        // Before the pull, as it is to go after it.
+        let _waiter = Waiter { pulls: self, key: &key };
+        let pull = self.0.lock().entry(key.clone()).or_insert_with(start).clone();
+        pull.await
+    }
+}
+
+/// One who waits for a pull; the last to go takes it along. Nobody polls it any more, so it
+/// would hold its permit for ever.
+struct Waiter<'a> {
+    pulls: &'a Pulls,
+    key: &'a Key,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut pulls = self.pulls.0.lock();
+        let is_over = |pull: &Pull| {
+            pull.peek().is_some() || pull.strong_count().is_none_or(|holders| holders <= 1)
+        };
+        if pulls.get(self.key).is_some_and(is_over) {
+            pulls.remove(self.key);
+        }
+    }
+}
+
 /// The images of the node.
 pub(super) struct Images {
     runtime: Arc<dyn Runtime>,
-    pulls: Mutex<HashMap<Key, Pull>>,
+    pulls: Pulls,
     permits: Arc<Semaphore>,
 }
 
 impl Images {
     /// The images of a runtime.
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, pulls: Mutex::default(), permits: Arc::new(Semaphore::new(PULLS)) }
+        Self { runtime, pulls: Pulls::default(), permits: Arc::new(Semaphore::new(PULLS)) }
     }
 
     /// The image that `name` stands for here, if it is here.
@@ -134,16 +171,7 @@ impl Images {
         auth: Option<AuthConfig>,
     ) -> Result<ImageRef, Arc<RuntimeError>> {
         let user = auth.clone().map(|auth| (auth.username, auth.password));
-        let key = (name.to_owned(), user);
-        let pull = {
-            let mut pulls = self.pulls.lock();
-            // One that nobody polls any more would never end.
-            pulls.retain(|_, pull| pull.strong_count().is_some_and(|count| count > 1));
-            pulls.entry(key.clone()).or_insert_with(|| self.start(name, auth)).clone()
-        };
-        let done = pull.await;
-        self.pulls.lock().remove(&key);
-        done
+        self.pulls.join((name.to_owned(), user), || self.start(name, auth)).await
     }
 
     fn start(&self, name: &str, auth: Option<AuthConfig>) -> Pull {
@@ -174,6 +202,40 @@ mod tests {
             assert_eq!(PullPolicy::of(None, image), wanted, "{image}");
         }
         assert_eq!(PullPolicy::of(Some("Never"), "hello"), PullPolicy::Never);
+    }
+
+    #[test]
+    fn a_pull_ends_with_the_last_who_waits_for_it() {
+        let (pulls, permits) = (Pulls::default(), Arc::new(Semaphore::new(1)));
+        let key = || ("web:v1".to_owned(), None);
+        let start = || {
+            let permits = Arc::clone(&permits);
+            async move {
+                let _permit = permits.acquire().await.expect("it is not closed");
+                std::future::pending().await
+            }
+            .boxed()
+            .shared()
+        };
+        let mut one = Box::pin(pulls.join(key(), start));
+        let mut other = Box::pin(pulls.join(key(), || unreachable!("one is under way")));
+        assert!(one.as_mut().now_or_never().is_none());
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(one);
+        assert_eq!((pulls.0.lock().len(), permits.available_permits()), (1, 0));
+        drop(other);
+        assert_eq!((pulls.0.lock().len(), permits.available_permits()), (0, 1));
+    }
+
+    #[test]
+    fn who_comes_after_a_pull_begins_another() {
+        let pulls = Pulls::default();
+        let pull = |digest: &str| {
+            let image = ImageRef(digest.to_owned());
+            let start = || std::future::ready(Ok(image)).boxed().shared();
+            pulls.join(("web:v1".to_owned(), None), start).now_or_never().unwrap().unwrap().0
+        };
+        assert_eq!([pull("a"), pull("b")], ["a", "b"]);
     }
 
     #[test]

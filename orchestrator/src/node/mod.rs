@@ -69,6 +69,14 @@ pub struct Config {
     pub eviction_memory: u64,
 }
 
+impl Config {
+    /// What Pods may have: beyond that memory the node would begin to evict them.
+    fn allocatable(&self) -> Capacity {
+        let memory = self.capacity.memory.saturating_sub(self.eviction_memory);
+        Capacity { memory, ..self.capacity }
+    }
+}
+
 /// What all parts of the agent share.
 struct Node {
     config: Config,
@@ -134,7 +142,7 @@ impl NodeAgent {
             EventRecorder::new(client.clone(), "kubelet", host, Arc::clone(&clock));
         let slices = informers.of::<EndpointSlice>();
         let reservations =
-            admission::Reservations::new(config.capacity.amount(), config.capacity.pods);
+            admission::Reservations::new(config.allocatable().amount(), config.capacity.pods);
         let node = Node {
             images: images::Images::new(Arc::clone(&runtime)),
             references: references::References::new(client.clone(), informers),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shim::cri::Image;
 
 use super::status::time;
-use super::{Config, Node, extended};
+use super::{Capacity, Config, Node, extended};
 use crate::platform;
 
 /// The version of Kubernetes whose kubelet this agent stands for.
@@ -49,8 +49,11 @@ pub(super) fn status(
     known: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
-    let mut capacity = capacity(config);
-    capacity.extend(extended::capacity(known));
+    let with_extended = |own: Capacity| {
+        let mut all = quantities(own);
+        all.extend(extended::capacity(known));
+        all
+    };
     let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
     let port = DaemonEndpoint { port: i32::from(config.api_port) };
     NodeStatus {
@@ -58,8 +61,8 @@ pub(super) fn status(
             address("InternalIP", config.host_ip.to_string()),
             address("Hostname", config.node_name.clone()),
         ]),
-        allocatable: Some(capacity.clone()),
-        capacity: Some(capacity),
+        allocatable: Some(with_extended(config.allocatable())),
+        capacity: Some(with_extended(config.capacity)),
         conditions: Some(conditions(memory_pressure, known, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(port) }),
         node_info: Some(NodeSystemInfo {
@@ -97,8 +100,7 @@ fn current(node: &Node, known: Option<&NodeStatus>) -> NodeStatus {
     }
 }
 
-fn capacity(config: &Config) -> BTreeMap<String, Quantity> {
-    let capacity = config.capacity;
+fn quantities(capacity: Capacity) -> BTreeMap<String, Quantity> {
     let cpu = match capacity.cpu {
         whole if whole % 1000 == 0 => (whole / 1000).to_string(),
         milli => format!("{milli}m"),
@@ -205,7 +207,6 @@ fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Capacity;
 
     fn config() -> Config {
         Config {
@@ -225,10 +226,9 @@ mod tests {
     fn a_node_offers_what_it_was_given() {
         let status = status(&config(), false, None, Timestamp::UNIX_EPOCH);
         let status = serde_json::to_value(status).unwrap();
-        assert_eq!(
-            status["allocatable"],
-            json!({"cpu": "2500m", "memory": "3145728Ki", "pods": "7"})
-        );
+        let amounts = |memory: &str| json!({"cpu": "2500m", "memory": memory, "pods": "7"});
+        assert_eq!(status["capacity"], amounts("3145728Ki"));
+        assert_eq!(status["allocatable"], amounts("3043328Ki"), "100Mi less: there it evicts");
         assert_eq!(status["addresses"][0]["address"], "192.168.0.9");
         assert_eq!(status["daemonEndpoints"]["kubeletEndpoint"]["Port"], 10250);
     }

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource;
 use shim::cri::LinuxContainerResources;
 
 use crate::client::{Quantity, QuantityError};
+use crate::scheduler::Requests;
 
 /// Length of a CPU period, as the kubelet sets it.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -76,10 +77,18 @@ pub(super) struct Amount {
 
 impl Amount {
     /// Both together; what is too much to be counted is as much as can be.
-    fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         Self {
             cpu: self.cpu.saturating_add(other.cpu),
             memory: self.memory.saturating_add(other.memory),
+        }
+    }
+
+    /// What is left without `other`.
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(other.cpu),
+            memory: self.memory.saturating_sub(other.memory),
         }
     }
 }
@@ -161,21 +170,22 @@ pub(super) fn strays<'a>(
     annotations.keys().map(String::as_str).filter(of_one).filter(move |name| !known.contains(*name))
 }
 
-/// What a Pod asks of its node: the sum of its containers, or its largest init container.
+/// What a Pod asks of its node: as the scheduler counts, or the two would not agree on what fits.
 pub(super) fn requested(spec: &PodSpec) -> Result<Amount, ResourceError> {
-    let mut sum = Amount::default();
-    for container in &spec.containers {
-        sum = sum.and(request(container.resources.as_ref())?);
-    }
-    for init in spec.init_containers.iter().flatten() {
-        let amount = request(init.resources.as_ref())?;
-        if init.restart_policy.as_deref() == Some("Always") {
-            sum = sum.and(amount);
-        } else {
-            sum = Amount { cpu: sum.cpu.max(amount.cpu), memory: sum.memory.max(amount.memory) };
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    for resources in containers.filter_map(|container| container.resources.as_ref()) {
+        for name in ["cpu", "memory"] {
+            read(resources.requests.as_ref(), "requests", name)?;
         }
     }
-    Ok(sum)
+    let pod = Pod { spec: Some(spec.clone()), ..Pod::default() };
+    let sum = Requests::of(&pod).resources;
+    Ok(Amount { cpu: counted(sum.milli_cpu), memory: counted(sum.memory) })
+}
+
+/// An amount that the scheduler counts, as far as it can be counted here.
+fn counted(amount: impl Into<i128>) -> i64 {
+    i64::try_from(amount.into()).unwrap_or(i64::MAX)
 }
 
 /// Bytes of memory that a container may have; none without limit.
@@ -196,14 +206,6 @@ pub(super) fn read(
         field: format!("resources.{field}.{name}"),
         text: text.0.clone(),
         source,
-    })
-}
-
-fn request(wanted: Option<&ResourceRequirements>) -> Result<Amount, ResourceError> {
-    let list = wanted.and_then(|r| r.requests.as_ref());
-    Ok(Amount {
-        cpu: read(list, "requests", "cpu")?.map_or(0, Quantity::milli_value),
-        memory: read(list, "requests", "memory")?.map_or(0, Quantity::value),
     })
 }
 
@@ -317,6 +319,29 @@ mod tests {
         assert!(wrong("podium.dev/request-timeout", "soon").contains("30s"));
         let error = of(&container(json!({"limits": {"cpu": "lots"}})), &BTreeMap::new());
         assert_eq!(error.unwrap_err().to_string(), "resources.limits.cpu is no quantity: \"lots\"");
+    }
+
+    #[test]
+    fn a_pod_requests_what_it_needs_at_its_peak() {
+        let cpu =
+            |name: &str, cpu: &str| json!({"name": name, "resources": {"requests": {"cpu": cpu}}});
+        let mut sidecar = cpu("side", "200m");
+        sidecar["restartPolicy"] = json!("Always");
+        let spec = json!({
+            "initContainers": [sidecar, cpu("init", "500m")],
+            "containers": [cpu("web", "100m")],
+            "overhead": {"cpu": "10m"},
+        });
+        let milli = |spec: &serde_json::Value| {
+            requested(&serde_json::from_value(spec.clone()).unwrap()).map(|amount| amount.cpu)
+        };
+        assert_eq!(milli(&spec).unwrap(), 710, "the sidecar runs beside the init container");
+        let mut whole = spec.clone();
+        whole["resources"] = json!({"requests": {"cpu": "2"}});
+        assert_eq!(milli(&whole).unwrap(), 2010);
+        let broken = json!({"containers": [cpu("web", "lots")]});
+        let error = milli(&broken).unwrap_err().to_string();
+        assert_eq!(error, "resources.requests.cpu is no quantity: \"lots\"");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::Deserialize;
 use serde_json::json;
@@ -97,13 +97,21 @@ async fn container_logs(
     if !query.follow {
         return body(text);
     }
-    // Ends the follower; it is polled beside it and yields nothing itself.
-    let watching = stream::once(async move {
-        until_ended(&node, &id).await;
+    body(followed(text, ended, async move { until_ended(&node, &id).await }))
+}
+
+/// The text of a follower, which is told when the container has ended. It may be over
+/// before, where it was given a limit.
+fn followed<T>(
+    text: impl Stream<Item = T>,
+    ended: CancellationToken,
+    end: impl Future<Output = ()>,
+) -> impl Stream<Item = T> {
+    text.take_until(async move {
+        end.await;
         ended.cancel();
-    });
-    let silent = watching.filter_map(|()| std::future::ready(None));
-    body(stream::select(text, silent))
+        std::future::pending::<()>().await
+    })
 }
 
 fn body(text: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Response {
@@ -174,5 +182,27 @@ async fn until_ended(node: &Node, id: &Id) {
             event = events.recv() => if event.is_err() { tokio::time::sleep(ENDED).await },
             () = tokio::time::sleep(ENDED) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, stream};
+
+    use super::*;
+
+    #[test]
+    fn a_follower_ends_with_its_text_whether_or_not_the_container_has() {
+        let text = stream::iter(["ten", "bytes"]);
+        let pieces = followed(text, CancellationToken::new(), std::future::pending());
+        assert_eq!(pieces.collect::<Vec<_>>().now_or_never().unwrap(), ["ten", "bytes"]);
+    }
+
+    #[test]
+    fn a_follower_reads_on_after_the_container_has_ended() {
+        let ended = CancellationToken::new();
+        let text = stream::once(ended.clone().cancelled_owned()).map(|()| "last words");
+        let pieces = followed(text, ended, std::future::ready(()));
+        assert_eq!(pieces.collect::<Vec<_>>().now_or_never().unwrap(), ["last words"]);
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cri::Mount;
+use crate::cri::{Mount, OwnFiles};
 use crate::images::Lease;
 use crate::rootfs::{self, Last};
 
@@ -24,6 +24,12 @@ pub struct Root {
 }
 
 impl Root {
+    /// Where the guest writes what is not mounted, if it may.
+    pub fn own_files(&self, staging: &Path) -> Option<OwnFiles> {
+        let (folder, image) = (staging.join(COPY), self.image.folder.clone());
+        (!self.readonly).then_some(OwnFiles { folder, image })
+    }
+
     /// Where the guest's `/` is on the host. Blocks.
     pub(super) fn prepare(
         &self,

@@ -16,7 +16,8 @@ use super::sandbox::Sandbox;
 use super::{Node, chain, life};
 use crate::cri::{
     ContainerAttributes, ContainerConfig, ContainerEvent, ContainerEventKind, ContainerState,
-    ContainerStats, ContainerStatus, Exit, ExitReason, Id, LinuxContainerResources, RuntimeError,
+    ContainerStats, ContainerStatus, Exit, ExitReason, Id, LinuxContainerResources, OwnFiles,
+    RuntimeError,
 };
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
@@ -43,6 +44,7 @@ pub(super) struct Container {
     artifact: Arc<Artifact>,
     environment: Arc<Environment>,
     staging: PathBuf,
+    own_files: Option<OwnFiles>,
     log: Arc<LogFile>,
     cpu: Arc<CpuAccount>,
     memory: Arc<MemoryAccount>,
@@ -78,6 +80,7 @@ impl Container {
         let envs = image.envs(&config, &sandbox.config.hostname);
         let working_dir = image.working_dir(&config);
         let root = lease.map(|image| Root { image, readonly: config.readonly_rootfs });
+        let own_files = root.as_ref().and_then(|root| root.own_files(&staging));
         let (has_root, is_readonly) = (root.is_some(), config.readonly_rootfs);
         let mounts =
             etc::mounts(config.mounts.clone(), config.etc.as_deref(), has_root, is_readonly);
@@ -108,6 +111,7 @@ impl Container {
             artifact,
             environment: Arc::new(environment),
             staging,
+            own_files,
             log,
             cpu: Arc::new(CpuAccount::new(cpu_quota, cpu_period, cpu_shares)),
             memory: Arc::new(MemoryAccount::new(memory_limit)),
@@ -222,6 +226,7 @@ impl Container {
             image: self.config.image.clone(),
             created_at: self.created_at,
             state: self.state.lock().shown.clone(),
+            own_files: self.own_files.clone(),
             log_path: self.log.path().to_owned(),
             function: self.artifact.is_function(),
             labels: self.config.labels.clone(),

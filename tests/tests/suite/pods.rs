@@ -277,6 +277,12 @@ async fn logs_are_read_as_kubectl_users_read_them() {
     // Ends with the container, after its last line.
     let followed = kubectl.run(&["logs", "-f", "slow"]).await;
     assert!(followed.ends_with("log line 3\n"), "{followed}");
+
+    create::<Pod>(&client, &pod("lasting", &["log", "6000", "100"])).await;
+    seen(&client, "lasting", |pod| first(pod).container_id.is_some()).await;
+    // Ends with its limit, while the container goes on.
+    let followed = kubectl.run(&["logs", "-f", "lasting", "--limit-bytes", "10"]).await;
+    assert_eq!(followed, "log line 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

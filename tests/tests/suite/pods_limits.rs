@@ -91,7 +91,9 @@ async fn a_node_that_runs_low_on_memory_evicts_the_greediest() {
     create::<Pod>(&client, &late).await;
     let refused = seen(&client, "late", |pod| reason(pod).is_some()).await.status.unwrap();
     assert_eq!(refused.reason.as_deref(), Some("Evicted"));
-    assert_eq!(refused.message.as_deref(), Some("The node had condition: [MemoryPressure]. "));
+    let words = "Pod was rejected: The node had condition: [MemoryPressure]. ";
+    assert_eq!(refused.message.as_deref(), Some(words));
+    events(&client, "late", "Evicted", "The node had condition: [MemoryPressure].").await;
     let modest = seen(&client, "modest", |_| true).await.status.unwrap();
     assert_eq!(modest.phase.as_deref(), Some("Running"), "who keeps to its request stays");
 }
@@ -225,6 +227,46 @@ async fn a_memory_limit_is_not_lowered_below_what_is_in_use() {
     resize("48Mi").await;
     has(&client, "full", "memory", "48Mi").await;
     seen(&client, "full", |pod| condition(pod, "PodResizeInProgress").is_none()).await;
+
+    let api = Api::<Pod>::default_namespaced(client.clone());
+    let annotate = async |fuel: Option<&str>| {
+        let patch = json!({"metadata": {"annotations": {"podium.dev/fuel.main": fuel}}});
+        api.patch("full", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    };
+    annotate(Some("much")).await;
+    resize("56Mi").await;
+    let words = "container \"main\": annotation podium.dev/fuel.main must be a whole number";
+    seen(&client, "full", |pod| {
+        condition(pod, "PodResizeInProgress")
+            .is_some_and(|(reason, message)| reason == "Error" && message.contains(words))
+    })
+    .await;
+    has(&client, "full", "memory", "48Mi").await;
+    annotate(None).await;
+    has(&client, "full", "memory", "56Mi").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_ended_leaves_its_room_to_the_next() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, TOOLBOX, "toolbox:v1").await;
+    let node = Api::<Node>::all(client.clone()).list(&Default::default()).await.unwrap();
+    let cpus = node.items[0].status.clone().unwrap().allocatable.unwrap()["cpu"].0.clone();
+    let names = ["one", "two", "three", "four", "five", "six"];
+    for name in names {
+        let mut object = pod(name, &["exit", "0"]);
+        object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpus}});
+        create::<Pod>(&client, &object).await;
+    }
+    for name in names {
+        let phase = |pod: &Pod| pod.status.clone().unwrap_or_default().phase.unwrap_or_default();
+        let ended = seen(&client, name, |p| ["Succeeded", "Failed"].contains(&&*phase(p))).await;
+        assert_eq!((phase(&ended).as_str(), reason(&ended)), ("Succeeded", None), "{name}");
+    }
+    for (reason, words) in [("Created", "Container created"), ("Started", "Container started")] {
+        events(&client, "six", reason, words).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use shim::cri::ContainerState;
+use shim::cri::{ContainerState, Id, OwnFiles};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
@@ -94,10 +94,12 @@ async fn relieve_disk(node: &Node, pods: &Pods) {
     if limited.is_empty() {
         return;
     }
-    let data_dir = node.config.data_dir.clone();
+    let (data_dir, own_files) = (node.config.data_dir.clone(), own_files(node));
     let measure = move || {
         let over = |pod: Arc<Pod>| {
-            let usage = storage::measure(&data_dir, &pod);
+            let of_pod = pod.metadata.uid.as_ref().and_then(|uid| own_files.get(uid));
+            let usage =
+                storage::measure(&data_dir, &pod, of_pod.map(Vec::as_slice).unwrap_or_default());
             storage::exceeded(&pod, &usage).map(|message| (pod, message))
         };
         limited.into_iter().filter_map(over).collect::<Vec<_>>()
@@ -176,8 +178,7 @@ impl Watch {
 type Used = HashMap<String, Vec<(String, u64)>>;
 
 fn used(node: &Node) -> Used {
-    let sandboxes = node.runtime.list_pod_sandboxes().into_iter();
-    let uids: HashMap<_, _> = sandboxes.map(|s| (s.id, s.metadata.uid)).collect();
+    let uids = uids(node);
     let mut used = Used::new();
     for container in node.runtime.list_containers(None) {
         let running = matches!(container.state, ContainerState::Running { .. });
@@ -188,6 +189,24 @@ fn used(node: &Node) -> Used {
         }
     }
     used
+}
+
+/// Where the containers of each Pod write to their own roots, by uid.
+fn own_files(node: &Node) -> HashMap<String, Vec<(String, OwnFiles)>> {
+    let uids = uids(node);
+    let mut all: HashMap<String, Vec<_>> = HashMap::new();
+    for container in node.runtime.list_containers(None) {
+        if let (Some(files), Some(uid)) = (container.own_files, uids.get(&container.sandbox)) {
+            all.entry(uid.clone()).or_default().push((container.name, files));
+        }
+    }
+    all
+}
+
+/// The Pod of each sandbox.
+fn uids(node: &Node) -> HashMap<Id, String> {
+    let sandboxes = node.runtime.list_pod_sandboxes().into_iter();
+    sandboxes.map(|sandbox| (sandbox.id, sandbox.metadata.uid)).collect()
 }
 
 /// Bytes that guests can still get: what the machine has free, within the node's capacity.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use shim::cri::OwnFiles;
 
 use crate::client::Quantity;
 use crate::node::pods::{log_folder, pods_folder};
@@ -17,7 +18,7 @@ const BLOCK: u64 = 4096;
 pub(super) struct Usage {
     /// By emptyDir volume.
     volumes: BTreeMap<String, u64>,
-    /// Logs and files of its own, by container.
+    /// Logs, files of its own and what it wrote to its root, by container.
     containers: BTreeMap<String, u64>,
 }
 
@@ -27,15 +28,18 @@ pub(super) fn is_limited(pod: &Pod) -> bool {
     size_limits(spec).next().is_some() || all(spec).any(|container| limit(container).is_some())
 }
 
-/// What a Pod has written.
-pub(super) fn measure(data_dir: &Path, pod: &Pod) -> Usage {
+/// What a Pod has written; its containers' own roots are told by name.
+pub(super) fn measure(data_dir: &Path, pod: &Pod, own_files: &[(String, OwnFiles)]) -> Usage {
     let Some(spec) = &pod.spec else { return Usage::default() };
     let own = pods_folder(data_dir).join(pod.metadata.uid.as_deref().unwrap_or_default());
     let logs = log_folder(data_dir, pod);
     let volumes = Volumes::new(&own, &[]);
     let empty = spec.volumes.iter().flatten().filter(|volume| volume.empty_dir.is_some());
-    let of_container =
-        |name: &str| size(&logs.join(name)) + size(&own.join("containers").join(name));
+    let of_container = |name: &str| {
+        let roots = own_files.iter().filter(|(container, _)| container == name);
+        let written: u64 = roots.map(|(_, files)| written(files)).sum();
+        written + size(&logs.join(name)) + size(&own.join("containers").join(name))
+    };
     Usage {
         volumes: empty.map(|v| (v.name.clone(), size(&volumes.path(v)))).collect(),
         containers: all(spec).map(|c| (c.name.clone(), of_container(&c.name))).collect(),
@@ -97,6 +101,11 @@ fn pod_limit(spec: &PodSpec) -> Option<Quantity> {
 
 fn bytes(amount: Quantity) -> u64 {
     amount.value().max(0).unsigned_abs()
+}
+
+/// Bytes by which a root is more than its image's; the image is nobody's to pay for.
+fn written(files: &OwnFiles) -> u64 {
+    size(&files.folder).saturating_sub(size(&files.image))
 }
 
 /// Bytes of a folder with all that is in it; what vanishes meanwhile counts nothing.
@@ -175,7 +184,16 @@ mod tests {
         std::fs::create_dir_all(&scratch).unwrap();
         std::fs::write(scratch.join("one"), vec![0; 5000]).unwrap();
         std::fs::write(scratch.join("two"), "x").unwrap();
-        assert_eq!(measure(home.path(), &pod).volumes["scratch"], 3 * BLOCK);
+        assert_eq!(measure(home.path(), &pod, &[]).volumes["scratch"], 3 * BLOCK);
+
+        let files = OwnFiles { folder: home.path().join("root"), image: home.path().join("image") };
+        for folder in [&files.folder, &files.image] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("guest.txt"), vec![0; 9000]).unwrap();
+        }
+        std::fs::write(files.folder.join("new"), vec![0; 5000]).unwrap();
+        let usage = measure(home.path(), &pod, &[("a".to_owned(), files)]);
+        assert_eq!((usage.containers["a"], usage.containers["b"]), (2 * BLOCK, 0));
         assert!(is_limited(&pod));
         assert!(!is_limited(&Pod::default()));
     }

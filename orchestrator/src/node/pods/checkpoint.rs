@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::Containers;
+use super::resize::Allocated;
 
 /// What is known of a Pod across restarts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     /// Its address.
     pub ip: Option<IpAddr>,
@@ -22,6 +23,9 @@ pub(super) struct Checkpoint {
     pub sandboxes: u32,
     /// Its containers.
     pub containers: Containers,
+    /// What the node gave them; nothing in what older versions saved.
+    #[serde(default)]
+    pub allocated: Allocated,
 }
 
 impl Checkpoint {
@@ -121,5 +125,27 @@ pub(super) async fn sweep(data_dir: &Path, uids: &[String]) {
     };
     if let Err(error) = tokio::task::spawn_blocking(clear).await {
         warn!(%error, "old folders not removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_pod_was_given_is_known_after_a_restart() {
+        let home = tempfile::tempdir().unwrap();
+        let allocated = json!({"web": {"requests": {"cpu": "100m"}}});
+        let allocated: Allocated = serde_json::from_value(allocated).unwrap();
+        let saved = Checkpoint { allocated, sandboxes: 2, ..Checkpoint::default() };
+        saved.save(home.path().to_owned()).await.unwrap();
+        assert_eq!(Checkpoint::load(home.path()).await, saved);
+
+        let mut older = serde_json::to_value(&saved).unwrap();
+        older.as_object_mut().unwrap().remove("allocated");
+        std::fs::write(home.path().join("state.json"), older.to_string()).unwrap();
+        assert_eq!(Checkpoint::load(home.path()).await.sandboxes, 2, "older ones are read, too");
     }
 }

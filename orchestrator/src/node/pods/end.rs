@@ -13,6 +13,7 @@ impl Worker {
             ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip).or(self.saved.ip),
             sandboxes: self.saved.sandboxes,
             containers: self.containers.clone(),
+            allocated: self.resizing.allocated.clone(),
         };
         if checkpoint == self.saved {
             return;
@@ -36,6 +37,8 @@ impl Worker {
             self.disrupted = eviction.pressure;
         }
         self.stop_all().await;
+        // Before the API hears of the end: the scheduler gives the room away at once.
+        self.node.reservations.lock().release(self.uid());
         self.ending = true;
         self.waiting.clear();
         self.keep_probes();
@@ -58,7 +61,6 @@ impl Worker {
         }
         self.tasks.shutdown().await;
         self.node.references.unsubscribe(self.namespace(), &self.names, &self.inbox.wake);
-        self.node.reservations.lock().release(self.uid());
         checkpoint::remove(self.folder()).await;
         debug!(namespace = self.namespace(), name = self.name(), "pod ended");
     }

@@ -19,6 +19,7 @@ mod stop;
 mod supply;
 mod termination;
 mod worker;
+mod workers;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -28,10 +29,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use parking_lot::Mutex;
-use shim::cri::{ContainerEvent, ContainerEventKind};
+use shim::cri::{ContainerEvent, ContainerEventKind, PodSandboxStatus};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -39,7 +39,8 @@ use tracing::{debug, warn};
 use super::Node;
 use crate::client::Change;
 use inbox::Inbox;
-use worker::Worker;
+use worker::{RETRY, Worker};
+use workers::Workers;
 
 pub(super) use checkpoint::{log_folder, log_path, pods_folder};
 pub(super) use containers::{Attempt, Containers, State};
@@ -84,7 +85,7 @@ impl Pods {
         self.listen(&node);
         node.pods.synced().await;
         checkpoint::sweep(&node.config.data_dir, &self.uids()).await;
-        let mut workers = JoinSet::new();
+        let mut workers = Workers::default();
         let mut relist = tokio::time::interval(RELIST);
         relist.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -95,10 +96,7 @@ impl Pods {
                 let inbox = self.inboxes.lock().get(&uid).cloned();
                 if let Some(inbox) = inbox {
                     let worker = Worker::new(Arc::clone(&node), inbox);
-                    workers.spawn(async move {
-                        worker.run().await;
-                        uid
-                    });
+                    workers.start(uid, worker.run());
                 }
             }
             tokio::select! {
@@ -112,11 +110,14 @@ impl Pods {
                     }
                     Err(RecvError::Closed) => break,
                 },
-                Some(ended) = workers.join_next() => match ended {
-                    Ok(uid) => {
+                Some((uid, ended)) = workers.ended() => match ended {
+                    Ok(()) => {
                         self.inboxes.lock().remove(&uid);
                     }
-                    Err(error) => warn!(error = &error as &dyn std::error::Error, "pod worker ended badly"),
+                    Err(error) => {
+                        warn!(uid, error = &error as &dyn std::error::Error, "pod worker ended badly, another takes over");
+                        self.take_over(&node, uid, &mut workers);
+                    }
                 },
                 _ = relist.tick() => {
                     self.wake_all();
@@ -125,6 +126,22 @@ impl Pods {
             }
         }
         workers.shutdown().await;
+    }
+
+    /// Starts another worker of a Pod whose last one broke down, as after a restart of
+    /// the node; not at once, as it may break down again.
+    fn take_over(&self, node: &Arc<Node>, uid: String, workers: &mut Workers) {
+        let Some(inbox) = self.inboxes.lock().get(&uid).cloned() else { return };
+        let (node, of) = (Arc::clone(node), uid.clone());
+        workers.start(uid, async move {
+            tokio::time::sleep(RETRY).await;
+            for sandbox in node.runtime.list_pod_sandboxes() {
+                if sandbox.metadata.uid == of {
+                    remove_sandbox(&node, &sandbox).await;
+                }
+            }
+            Worker::new(node, inbox).run().await;
+        });
     }
 
     fn listen(self: &Arc<Self>, node: &Node) {
@@ -169,7 +186,7 @@ impl Pods {
                 node.recorder.warning(about, reason.as_str(), message);
             }
             ContainerEventKind::Compiling(name) => {
-                let about = worker::within(&inbox.read().0.object_ref(&()), &name);
+                let about = worker::within(&inbox.read().0, &name);
                 let message = format!("Compiling the image of container {name}");
                 node.recorder.normal(about, "Compiling", message);
             }
@@ -193,17 +210,21 @@ impl Pods {
     async fn remove_orphans(&self, node: &Node) {
         for sandbox in node.runtime.list_pod_sandboxes() {
             let known = self.inboxes.lock().contains_key(&sandbox.metadata.uid);
-            if known {
-                continue;
-            }
-            debug!(
-                namespace = sandbox.metadata.namespace,
-                name = sandbox.metadata.name,
-                "orphaned sandbox"
-            );
-            if let Err(error) = node.runtime.remove_pod_sandbox(&sandbox.id).await {
-                warn!(error = &error as &dyn std::error::Error, "orphaned sandbox not removed");
+            if !known {
+                remove_sandbox(node, &sandbox).await;
             }
         }
+    }
+}
+
+/// Removes a sandbox that no worker holds.
+async fn remove_sandbox(node: &Node, sandbox: &PodSandboxStatus) {
+    debug!(
+        namespace = sandbox.metadata.namespace,
+        name = sandbox.metadata.name,
+        "orphaned sandbox"
+    );
+    if let Err(error) = node.runtime.remove_pod_sandbox(&sandbox.id).await {
+        warn!(error = &error as &dyn std::error::Error, "orphaned sandbox not removed");
     }
 }

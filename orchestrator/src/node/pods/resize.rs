@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use serde::Serialize;
-use shim::cri::Id;
-use tracing::{info, warn};
+use shim::cri::{Id, RuntimeError};
+use tracing::info;
 
 use super::plan::{Stop, is_sidecar};
-use super::worker::{Worker, container_of};
+use super::worker::{Worker, chain, container_of};
 use crate::node::admission::Refusal;
 use crate::node::resources;
 
@@ -39,9 +39,27 @@ pub(in crate::node) struct Resizing {
 }
 
 impl Resizing {
-    /// Of a Pod whose containers have what they ask for.
-    pub fn of(spec: &PodSpec) -> Self {
-        Self { allocated: asked(spec), applied: asked(spec), ..Self::default() }
+    /// Of a Pod whose containers have what they were given before, or else what they ask for.
+    pub fn resumed(spec: &PodSpec, before: &Allocated) -> Self {
+        let mut all = asked(spec);
+        for (name, resources) in &mut all {
+            if let Some(given) = before.get(name) {
+                resources.clone_from(given);
+            }
+        }
+        Self { allocated: all.clone(), applied: all, ..Self::default() }
+    }
+
+    /// A Pod as if it asked for what it was given.
+    pub fn given(&self, spec: &PodSpec) -> PodSpec {
+        let mut given = spec.clone();
+        let inits = given.init_containers.iter_mut().flatten();
+        for container in inits.chain(&mut given.containers) {
+            if let Some(resources) = self.allocated.get(&container.name) {
+                container.resources = Some(resources.clone());
+            }
+        }
+        given
     }
 
     /// Whether something is to be tried again.
@@ -202,6 +220,7 @@ impl Worker {
 
     /// Hands out what was given.
     async fn actuate(&mut self, spec: &PodSpec) {
+        let mut wrong = Vec::new();
         for (name, new) in self.resizing.allocated.clone() {
             let was = self.resizing.applied.get(&name).cloned().unwrap_or_default();
             let Some(container) = container_of(spec, &name).filter(|_| new != was) else {
@@ -212,9 +231,16 @@ impl Worker {
                     self.restart_resized(name, id);
                     continue; // it has them when it is started again
                 }
-                self.apply(container, Id(id)).await;
+                if let Err(error) = self.apply(container, Id(id)).await {
+                    wrong.push(format!("container {name:?}: {error}"));
+                    continue;
+                }
             }
             self.resizing.applied.insert(name, new);
+        }
+        self.resizing.error = (!wrong.is_empty()).then(|| wrong.join(", "));
+        if let Some(error) = self.resizing.error.clone() {
+            self.tell_trouble(spec, "ResizeError", "error", &error);
         }
     }
 
@@ -227,18 +253,15 @@ impl Worker {
         self.restart(&Stop { name, id, message, grace: None, outdated: false });
     }
 
-    async fn apply(&self, container: &Container, id: Id) {
+    /// Gives a running container what it was given; says why it does not have it.
+    async fn apply(&self, container: &Container, id: Id) -> Result<(), String> {
         let annotations = self.pod.metadata.annotations.clone().unwrap_or_default();
-        let limits = match resources::of(&self.as_allocated(container), &annotations) {
-            Ok(limits) => limits,
-            Err(error) => {
-                warn!(container = container.name, %error, "resources not applied");
-                return;
-            }
-        };
-        // One that has ended meanwhile gets them when it is started again.
-        if let Err(error) = self.node.runtime.update_container_resources(&id, limits).await {
-            warn!(container = container.name, %error, "resources not applied");
+        let limits = resources::of(&self.as_allocated(container), &annotations)
+            .map_err(|error| chain(&error))?;
+        match self.node.runtime.update_container_resources(&id, limits).await {
+            // One that has ended meanwhile gets them when it is started again.
+            Ok(()) | Err(RuntimeError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(chain(&error)),
         }
     }
 
@@ -322,6 +345,23 @@ mod tests {
         let old = resources("1", "1Gi");
         assert!(!needs_restart(&container, &old, &resources("2", "1Gi")));
         assert!(needs_restart(&container, &old, &resources("1", "2Gi")));
+    }
+
+    #[test]
+    fn a_resize_that_waits_costs_nobody_its_place_when_the_node_restarts() {
+        let spec = |cpu: &str| -> PodSpec {
+            let list =
+                |name: &str| json!([{"name": name, "resources": {"requests": {"cpu": cpu}}}]);
+            let spec = json!({"initContainers": list("init"), "containers": list("web")});
+            serde_json::from_value(spec).unwrap()
+        };
+        let before = Resizing::resumed(&spec("100m"), &Allocated::new()).allocated;
+        let wanted = spec("900m");
+        let resizing = Resizing::resumed(&wanted, &before);
+        assert_eq!(resizing.given(&wanted), spec("100m"));
+        assert_eq!(resizing.applied, before);
+        assert_ne!(asked(&wanted), resizing.allocated, "it is still to be resized");
+        assert_eq!(Resizing::resumed(&wanted, &Allocated::new()).given(&wanted), wanted);
     }
 
     #[test]

@@ -85,14 +85,14 @@ impl Worker {
         let id =
             created.map_err(|error| self.refused(container, "CreateContainerError", &error))?;
         let (about, name) = (self.about_container(&container.name), &container.name);
-        self.node.recorder.normal(about.clone(), "Created", format!("Created container: {name}"));
+        self.node.recorder.normal(about.clone(), "Created", "Container created");
         if let Err(error) = self.node.runtime.start_container(&id).await {
             let failure = self.refused(container, "RunContainerError", &error);
             self.forget(id);
             return Err(failure);
         }
         self.ids.insert(id.0.clone());
-        self.node.recorder.normal(about, "Started", format!("Started container {name}"));
+        self.node.recorder.normal(about, "Started", "Container started");
         info!(
             namespace = self.namespace(),
             name = self.name(),
@@ -126,7 +126,9 @@ impl Worker {
         let policy = PullPolicy::of(container.image_pull_policy.as_deref(), &name);
         match images::decide(policy, self.node.images.present(&name)) {
             Decision::Use(image) => {
-                let message = format!("Container image {name:?} already present on machine");
+                let message = format!(
+                    "Container image {name:?} already present on machine and can be accessed by the pod"
+                );
                 self.node.recorder.normal(about, "Pulled", message);
                 return Ok(image);
             }
@@ -244,7 +246,7 @@ impl Worker {
             host_ip: self.node.config.host_ip,
             objects,
             services: &services,
-            allocatable: self.node.config.capacity.amount(),
+            allocatable: self.node.config.allocatable().amount(),
         };
         let envs = environment::of(context, container).map_err(|e| Failure::of_config(&e))?;
         let spec = self.pod.spec.as_ref();

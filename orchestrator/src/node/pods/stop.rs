@@ -25,6 +25,8 @@ const GRACE: i64 = 30;
 
 /// Grace of a Pod that is evicted, as in the kubelet.
 const EVICTION: Duration = Duration::from_secs(1);
+/// The longest grace: a year, as the runtime has it; what is longer overflows clocks.
+const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Worker {
     /// Stops every container within the Pod's grace period.
@@ -57,7 +59,7 @@ impl Worker {
         let spec = self.pod.spec.as_ref();
         let grace = spec.and_then(|spec| spec.termination_grace_period_seconds);
         let grace = stop.grace.or(grace).unwrap_or(GRACE);
-        let until = Instant::now() + Duration::from_secs(grace.max(0).unsigned_abs());
+        let until = Instant::now() + clamped(grace);
         let container = spec.and_then(|spec| container_of(spec, &stop.name)).cloned();
         let stopping = self.stop_one(container, &stop.name, &stop.id, until);
         self.tasks.spawn(stopping);
@@ -140,14 +142,31 @@ impl Worker {
             None if self.gone => 0,
             None => wished.unwrap_or(GRACE),
         };
-        let grace = Duration::from_secs(seconds.max(0).unsigned_abs());
+        let grace = clamped(seconds);
         // The node needs what an evicted Pod holds, now.
         if self.inbox.eviction().is_some() { grace.min(EVICTION) } else { grace }
     }
 }
 
+/// Seconds of grace as they can be counted.
+fn clamped(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.max(0).unsigned_abs()).min(MAX_GRACE)
+}
+
 async fn stop(node: &Node, id: &Id, grace: Duration) {
     if let Err(error) = node.runtime.stop_container(id, grace).await {
         warn!(id = id.0, error = &error as &dyn std::error::Error, "container not stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_beyond_all_clocks_still_ends_at_some_time() {
+        assert!(Instant::now().checked_add(clamped(i64::MAX)).is_some());
+        assert_eq!(clamped(i64::MIN), Duration::ZERO);
+        assert_eq!(clamped(45), Duration::from_secs(45));
     }
 }

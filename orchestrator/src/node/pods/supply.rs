@@ -31,7 +31,7 @@ impl Worker {
                 ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip),
                 host_ip: self.node.config.host_ip,
                 objects,
-                allocatable: self.node.config.capacity.amount(),
+                allocatable: self.node.config.allocatable().amount(),
                 tokens: &self.tokens,
             };
             let written = match volumes::contents(volume, context) {

@@ -98,9 +98,9 @@ impl Worker {
         let published = pod.status.clone().unwrap_or_default();
         let start_time = published.start_time.as_ref().map_or(now, |time| time.0);
         let report: Report = {
-            let (recorder, about) = (node.recorder.clone(), pod.object_ref(&()));
+            let (recorder, pod) = (node.recorder.clone(), Arc::clone(&pod));
             Arc::new(move |container, message| {
-                recorder.warning(within(&about, container), "Unhealthy", message);
+                recorder.warning(within(&pod, container), "Unhealthy", message);
             })
         };
         let uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -111,7 +111,7 @@ impl Worker {
                 &node.config.host_paths,
             ),
             tokens: Tokens::default(),
-            resizing: pod.spec.as_ref().map(Resizing::of).unwrap_or_default(),
+            resizing: Resizing::default(),
             names: references::of(&pod),
             node,
             inbox,
@@ -184,6 +184,9 @@ impl Worker {
         }
         self.saved = Checkpoint::load(&self.folder()).await;
         self.containers = self.saved.containers.clone();
+        if let Some(spec) = &self.pod.spec {
+            self.resizing = Resizing::resumed(spec, &self.saved.allocated);
+        }
         self.containers.observe(Vec::new(), self.now());
         if self.inbox.ending.is_cancelled() {
             return Stage::Active;
@@ -231,7 +234,8 @@ impl Worker {
         if let Some(refusal) = self.node.pressure.refuses(&self.pod) {
             return Err(refusal);
         }
-        self.node.reservations.lock().reserve(self.uid(), spec)
+        // Not what it asks for: a resize that had to wait would cost the Pod its place.
+        self.node.reservations.lock().reserve(self.uid(), &self.resizing.given(spec))
     }
 
     /// One pass of an active worker; `None` if the Pod came to its end meanwhile.
@@ -462,7 +466,7 @@ impl Worker {
     }
 
     pub(super) fn about_container(&self, name: &str) -> ObjectReference {
-        within(&self.about(), name)
+        within(&self.pod, name)
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -486,9 +490,12 @@ fn image<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
 }
 
 /// A reference to a container of a Pod, as Events have it.
-pub(super) fn within(pod: &ObjectReference, container: &str) -> ObjectReference {
-    let field_path = Some(format!("spec.containers{{{container}}}"));
-    ObjectReference { field_path, ..pod.clone() }
+pub(super) fn within(pod: &Pod, container: &str) -> ObjectReference {
+    let mut inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let is_init = inits.any(|init| init.name == container);
+    let list = if is_init { "initContainers" } else { "containers" };
+    let field_path = Some(format!("spec.{list}{{{container}}}"));
+    ObjectReference { field_path, ..pod.object_ref(&()) }
 }
 
 /// An error with its causes, for people.
@@ -507,4 +514,22 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 pub(super) fn kubernetes_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_says_in_which_list_its_container_is() {
+        let spec = json!({"initContainers": [{"name": "db"}], "containers": [{"name": "web"}]});
+        let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let path = |name| within(&pod, name).field_path.unwrap();
+        assert_eq!(path("web"), "spec.containers{web}");
+        assert_eq!(path("db"), "spec.initContainers{db}");
+        assert_eq!(within(&pod, "db").name.unwrap(), "p");
+    }
 }

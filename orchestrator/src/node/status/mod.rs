@@ -100,7 +100,7 @@ pub(super) fn rejected(pod: &Pod, reason: &str, message: &str, now: Timestamp) -
     PodStatus {
         phase: Some("Failed".to_owned()),
         reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
+        message: Some(format!("Pod was rejected: {message}")),
         start_time: Some(time(now)),
         observed_generation: pod.metadata.generation,
         ..pod.status.clone().unwrap_or_default()

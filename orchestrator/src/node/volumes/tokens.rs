@@ -9,11 +9,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
 use kube::{Api, Client};
+use tracing::warn;
 
 /// Seconds a token lives where the Pod does not say, as in Kubernetes.
 const DEFAULT_SECONDS: i64 = 3600;
 /// A token is replaced after a day at the latest, as the kubelet does.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How soon a token that is still valid is asked for anew after that failed.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Where a token is written: volume and path within it.
 type Place = (String, String);
@@ -26,6 +30,18 @@ pub(in crate::node) struct Tokens(BTreeMap<Place, Token>);
 struct Token {
     text: String,
     refresh_at: Timestamp,
+    expires: Timestamp,
+}
+
+impl Token {
+    /// Puts its replacement off, if it is still valid; whether it is.
+    fn lasts(&mut self, now: Timestamp) -> bool {
+        let lasts = now < self.expires;
+        if lasts {
+            self.refresh_at = (now + RETRY).min(self.expires);
+        }
+        lasts
+    }
 }
 
 /// A token was not issued: for which volume, and why.
@@ -66,13 +82,29 @@ impl Tokens {
             match request(pod, wanted, client).await {
                 Ok((text, expires)) => {
                     let refresh_at = refresh_at(now, expires);
-                    self.0.insert(place, Token { text, refresh_at });
+                    self.0.insert(place, Token { text, refresh_at, expires });
                 }
-                Err(source) => return Err(TokenError { volume: volume.to_owned(), source }),
+                Err(source) => {
+                    let error = TokenError { volume: volume.to_owned(), source };
+                    if !self.0.get_mut(&place).is_some_and(|token| token.lasts(now)) {
+                        return Err(error);
+                    }
+                    warn_of(pod, &error);
+                }
             }
         }
         Ok(())
     }
+}
+
+fn warn_of(pod: &Pod, error: &TokenError) {
+    warn!(
+        namespace = pod.metadata.namespace,
+        name = pod.metadata.name,
+        volume = error.volume,
+        error = error as &dyn std::error::Error,
+        "token not renewed, the old one is still valid"
+    );
 }
 
 /// The tokens that a Pod's volumes show.
@@ -124,7 +156,45 @@ fn refresh_at(now: Timestamp, expires: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+
+    /// A client of an API that issues nothing.
+    fn silent() -> Client {
+        let refuse = |_: http::Request<Body>| async {
+            let answer = http::Response::builder().status(503).body(Body::empty());
+            Ok::<_, Infallible>(answer.expect("it has a valid status"))
+        };
+        Client::new(tower::service_fn(refuse), "default")
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_renewed_serves_until_it_expires() {
+        let sources = json!([{"serviceAccountToken": {"path": "token"}}]);
+        let volumes = json!([{"name": "api", "projected": {"sources": sources}}]);
+        let pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"volumes": volumes, "containers": []}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let place = ("api".to_owned(), "token".to_owned());
+        let token = Token { text: "old".into(), refresh_at: at(800), expires: at(1000) };
+        let mut tokens = Tokens(BTreeMap::from([(place, token)]));
+        let client = silent();
+
+        tokens.keep(&pod, &client, at(900)).await.unwrap();
+        assert_eq!(tokens.get("api", "token"), Some("old"));
+        assert_eq!(tokens.refresh_at(), Some(at(910)));
+        tokens.keep(&pod, &client, at(995)).await.unwrap();
+        assert_eq!(tokens.refresh_at(), Some(at(1000)));
+        for late in [1000, 1001] {
+            let error = tokens.keep(&pod, &client, at(late)).await.unwrap_err();
+            assert_eq!(error.volume, "api");
+        }
+        Tokens::default().keep(&pod, &client, at(0)).await.unwrap_err();
+    }
 
     #[test]
     fn a_token_is_replaced_in_time() {

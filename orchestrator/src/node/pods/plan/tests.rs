@@ -42,6 +42,7 @@ fn containers(seen: &[(&str, Seen)]) -> Containers {
                 },
             },
         },
+        own_files: None,
         log_path: "/log".into(),
         function: false,
         labels: [(IMAGE_LABEL.to_owned(), "v1".to_owned())].into(),
