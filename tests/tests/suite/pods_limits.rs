@@ -256,6 +256,7 @@ async fn a_pod_that_ended_leaves_its_room_to_the_next() {
     let names = ["one", "two", "three", "four", "five", "six"];
     for name in names {
         let mut object = pod(name, &["exit", "0"]);
+        object["spec"]["restartPolicy"] = json!("Never");
         object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpus}});
         create::<Pod>(&client, &object).await;
     }
