@@ -8,6 +8,7 @@ pub mod ending;
 mod environment;
 mod hooks;
 mod root;
+mod staging;
 mod stdin;
 
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
@@ -20,6 +21,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use environment::{Environment, EnvironmentError, Stdio};
 pub use root::Root;
+pub use staging::Staging;
 pub use stdin::Stdin;
 
 use hooks::Hooks;
