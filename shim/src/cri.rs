@@ -104,6 +104,8 @@ pub struct Mount {
     pub container_path: String,
     /// Where it is.
     pub host_path: PathBuf,
+    /// The folder that links on the way to it may not lead out of: itself or one above it.
+    pub within: PathBuf,
     /// Whether the guest may not write.
     pub readonly: bool,
 }

@@ -10,6 +10,7 @@
 //! limits ([`limits`]); [`runtime`] puts them together as sandboxes and containers.
 #![deny(unsafe_code)]
 
+pub mod beneath;
 pub mod cri;
 pub mod engine;
 pub mod executor;

@@ -113,6 +113,11 @@ impl InstanceLimits {
         Ok(Self { account, share: HOST_SHARE })
     }
 
+    /// A share of the same account for what the host holds for the instance besides.
+    pub fn reserve(&self) -> Reserve {
+        Reserve { account: self.account.clone(), bytes: 0 }
+    }
+
     fn take(&mut self, bytes: u64) -> Result<(), OomKilled> {
         self.account.charge(bytes)?;
         self.share += bytes;
@@ -123,6 +128,32 @@ impl InstanceLimits {
 impl Drop for InstanceLimits {
     fn drop(&mut self) {
         self.account.release(self.share);
+    }
+}
+
+/// What the host holds for an instance where there is room; given back when dropped.
+pub struct Reserve {
+    account: Arc<MemoryAccount>,
+    bytes: u64,
+}
+
+impl Reserve {
+    /// Takes bytes if the container's limit leaves them; ends nothing for them.
+    pub fn try_take(&mut self, bytes: u64) -> bool {
+        let taken = self.account.try_charge(bytes).is_ok();
+        self.bytes += if taken { bytes } else { 0 };
+        taken
+    }
+
+    /// Gives all of it back.
+    pub fn give_back(&mut self) {
+        self.account.release(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

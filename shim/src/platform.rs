@@ -7,8 +7,9 @@
     reason = "the one module of the crate that may; each block says why it holds"
 )]
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wasmtime::component::Component;
@@ -55,6 +56,34 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// Whether anybody may make links here; Windows asks for a privilege.
+pub const LINKS: bool = cfg!(unix);
+
+/// A path that leads to a folder as long as it is held open, even if `name`, under which it
+/// was opened, means something else by now.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+pub fn path_of(folder: &File, _: &Path) -> io::Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let processes = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    Ok(Path::new(processes).join(folder.as_raw_fd().to_string()))
+}
+
+/// A path that leads to a folder as long as it is held open, even if `name`, under which it
+/// was opened, means something else by now: by volume and inode.
+#[cfg(target_vendor = "apple")]
+pub fn path_of(folder: &File, _: &Path) -> io::Result<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let found = folder.metadata()?;
+    Ok(PathBuf::from(format!("/.vol/{}/{}", found.dev(), found.ino())))
+}
+
+/// A path that leads to a folder as long as it is held open: its name, as Windows renames no
+/// folder that is held like this, nor one above it.
+#[cfg(windows)]
+pub fn path_of(_: &File, name: &Path) -> io::Result<PathBuf> {
+    Ok(name.to_owned())
 }
 
 /// Makes a symbolic link.

@@ -232,6 +232,7 @@ async fn what_is_mounted_lies_over_the_root_file_system() {
         mounts: vec![Mount {
             container_path: container.to_owned(),
             host_path: host.to_owned(),
+            within: host.to_owned(),
             readonly: false,
         }],
         ..ContainerConfig::default()

@@ -143,6 +143,15 @@ async fn a_caller_who_goes_takes_the_guest_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_asks_for_more_than_can_be_counted_serves() {
+    let (concurrency, request_timeout) = (Some(usize::MAX), Some(Duration::MAX));
+    let config = ContainerConfig { concurrency, request_timeout, ..ContainerConfig::default() };
+    let (node, id) = prober(config).await;
+    assert_eq!(node.get("/fine").await.0, 200);
+    node.shim.stop_container(&id, Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn beyond_concurrency_and_queue_a_request_is_refused_untouched() {
     let config = ContainerConfig { concurrency: Some(1), ..ContainerConfig::default() };
     let (node, _) = prober(config).await;

@@ -99,6 +99,7 @@ async fn mounts_are_read_and_written_as_they_allow() {
     let mount = |path: &str, host: &std::path::Path, readonly| Mount {
         container_path: path.into(),
         host_path: host.into(),
+        within: host.into(),
         readonly,
     };
     let config = ContainerConfig {
@@ -120,6 +121,76 @@ async fn mounts_are_read_and_written_as_they_allow() {
     assert!(!host.join("other").exists());
     let (_, exit) = node.toolbox(&["cat", "/data/../../etc/passwd"], config).await;
     assert_eq!(exit.code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_the_place_of_what_is_mounted_shows_nothing_of_the_host() {
+    if !shim::platform::LINKS {
+        return;
+    }
+    let node = Node::start().await;
+    let host = node.folder.path().join("volume");
+    let (part, outside) = (host.join("part"), node.folder.path().join("outside"));
+    for (folder, text) in [(&part, "mine"), (&outside, "secret")] {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("note"), text).unwrap();
+    }
+    let image = node.import("tests/guests/toolbox.wasm").await;
+    let config = |path: std::path::PathBuf, seen: &str| ContainerConfig {
+        image: image.clone(),
+        args: ["cat", "/part/note"].map(str::to_owned).to_vec(),
+        mounts: vec![Mount {
+            container_path: seen.into(),
+            host_path: path,
+            within: host.clone(),
+            readonly: false,
+        }],
+        ..named("tool", plain())
+    };
+    let early = config(part.clone(), "/part");
+    let early = node.shim.create_container(&node.sandbox, early).await.unwrap();
+
+    std::fs::rename(&part, host.join("old")).unwrap();
+    shim::platform::symlink(std::path::Path::new("../outside"), &part).unwrap();
+
+    node.shim.start_container(&early).await.unwrap();
+    node.exit(&early).await;
+    assert_eq!(node.log(&early).await, "mine\n");
+    for late in [config(part.clone(), "/part"), config(part.join("note"), "/part/note")] {
+        let refused = node.shim.create_container(&node.sandbox, late).await.unwrap_err();
+        assert!(refused.to_string().contains("cannot mount"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_cannot_be_made_and_one_that_is_removed_leave_no_files() {
+    let node = Node::start().await;
+    let host = node.folder.path().join("volume");
+    std::fs::create_dir(&host).unwrap();
+    std::fs::write(host.join("note"), "from the host").unwrap();
+    let mount = |path: &str, host: &std::path::Path| Mount {
+        container_path: path.into(),
+        host_path: host.into(),
+        within: host.into(),
+        readonly: true,
+    };
+    let note = host.join("note");
+    let staging = node.folder.path().join("node/staging");
+    let is_empty = || std::fs::read_dir(&staging).unwrap().next().is_none();
+    let image = node.import("tests/guests/toolbox.wasm").await;
+    let mounts = vec![mount("/etc/one", &note), mount("/v", &host), mount("/v/two", &note)];
+    let config = ContainerConfig { image, mounts, ..named("twice", plain()) };
+
+    let refused = node.shim.create_container(&node.sandbox, config.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("/v is mounted twice"), "{refused}");
+    support::eventually("its files are gone", is_empty).await;
+
+    let mounts = vec![mount("/etc/one", &note)];
+    let config = ContainerConfig { mounts, ..config };
+    let id = node.shim.create_container(&node.sandbox, config).await.unwrap();
+    assert!(!is_empty());
+    node.shim.remove_container(&id).await.unwrap();
+    support::eventually("the files of the other are gone", is_empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

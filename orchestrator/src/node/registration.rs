@@ -241,7 +241,7 @@ mod tests {
         let status = serde_json::to_value(status).unwrap();
         assert_eq!(status["allocatable"]["example.com/dongle"], "4");
         assert_eq!(status["allocatable"]["cpu"], "2500m");
-        assert_eq!(status["capacity"], status["allocatable"]);
+        assert_eq!(status["capacity"]["example.com/dongle"], "4");
     }
 
     #[test]

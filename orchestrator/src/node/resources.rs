@@ -31,6 +31,11 @@ const REUSE: &str = "podium.dev/reuse";
 /// Annotation of the time one request may take.
 const REQUEST_TIMEOUT: &str = "podium.dev/request-timeout";
 
+/// The most of [`CONCURRENCY`]: as many as a host has ports, far more than a node runs.
+const MAX_CONCURRENCY: usize = 65_536;
+/// The most of [`REQUEST_TIMEOUT`]: a day; what takes longer is a Job.
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
 /// A limit or annotation that makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResourceError {
@@ -125,14 +130,17 @@ pub(super) fn of(
 /// What annotations say about the functions of a Pod.
 pub(super) fn serving(annotations: &BTreeMap<String, String>) -> Result<Serving, ResourceError> {
     Ok(Serving {
-        concurrency: annotation(annotations, CONCURRENCY, "a whole number above 0", |text| {
-            text.parse().ok().filter(|n| *n > 0)
-        })?,
+        concurrency: annotation(
+            annotations,
+            CONCURRENCY,
+            "a whole number above 0 and at most 65536",
+            |text| text.parse::<usize>().ok().filter(|n| (1..=MAX_CONCURRENCY).contains(n)),
+        )?,
         request_timeout: annotation(
             annotations,
             REQUEST_TIMEOUT,
-            "a duration such as 500ms, 30s or 2m",
-            duration,
+            "a duration such as 500ms, 30s or 2m, at most a day",
+            |text| duration(text).filter(|time| *time <= MAX_REQUEST_TIMEOUT),
         )?,
     })
 }
@@ -315,7 +323,12 @@ mod tests {
             wrong("podium.dev/fuel.web", "much"),
             "annotation podium.dev/fuel.web must be a whole number, not \"much\""
         );
-        assert!(wrong("podium.dev/concurrency", "0").contains("above 0"));
+        for text in ["0", "65537", "3000000000000000000"] {
+            assert!(wrong("podium.dev/concurrency", text).contains("at most 65536"), "{text}");
+        }
+        for text in ["86401s", "1441m", "9999999999999999999s"] {
+            assert!(wrong("podium.dev/request-timeout", text).contains("at most a day"), "{text}");
+        }
         assert!(wrong("podium.dev/request-timeout", "soon").contains("30s"));
         let error = of(&container(json!({"limits": {"cpu": "lots"}})), &BTreeMap::new());
         assert_eq!(error.unwrap_err().to_string(), "resources.limits.cpu is no quantity: \"lots\"");

@@ -48,8 +48,10 @@ impl HostPorts {
 
 /// A port that is open; closes when dropped, while its connections go on.
 struct Open {
-    target: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     stop: CancellationToken,
+    /// Cancelled once nothing listens any more.
+    closed: CancellationToken,
 }
 
 impl Drop for Open {
@@ -62,18 +64,19 @@ impl Drop for Open {
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
     close: Vec<u16>,
+    turn: Vec<(u16, SocketAddr)>,
     open: Vec<(u16, SocketAddr)>,
 }
 
 fn plan(actual: &Ports, wanted: &Ports) -> Plan {
-    let differs = |port: &u16, a: &Ports, b: &Ports| a.get(port) != b.get(port);
+    let of = |(port, target): (&u16, &SocketAddr)| (*port, *target);
+    let differs = |(port, target): &(&u16, &SocketAddr)| {
+        actual.get(*port).is_some_and(|current| current != *target)
+    };
     Plan {
-        close: actual.keys().filter(|port| differs(port, actual, wanted)).copied().collect(),
-        open: wanted
-            .iter()
-            .filter(|(port, _)| differs(port, actual, wanted))
-            .map(|(port, target)| (*port, *target))
-            .collect(),
+        close: actual.keys().filter(|port| !wanted.contains_key(*port)).copied().collect(),
+        turn: wanted.iter().filter(differs).map(of).collect(),
+        open: wanted.iter().filter(|(port, _)| !actual.contains_key(*port)).map(of).collect(),
     }
 }
 
@@ -91,24 +94,24 @@ pub(super) async fn run(
     loop {
         let wanted = ports.borrow_and_update().clone();
         said.retain(|port| wanted.contains_key(port));
-        let actual = open.iter().map(|(port, open)| (*port, open.target)).collect();
+        let actual = open.iter().map(|(port, open)| (*port, *open.target.borrow())).collect();
         let plan = plan(&actual, &wanted);
-        for port in plan.close {
-            open.remove(&port);
+        let closing: Vec<Open> = plan.close.iter().filter_map(|port| open.remove(port)).collect();
+        for closed in closing {
+            closed.stop.cancel();
+            // The same port may be wanted again at once.
+            closed.closed.cancelled().await;
+        }
+        for (port, target) in plan.turn {
+            if let Some(open) = open.get(&port) {
+                open.target.send_replace(target);
+                tracing::info!(port, %target, "node port leads elsewhere");
+            }
         }
         for (port, target) in plan.open {
             match TcpListener::bind((ip, port)).await {
                 Ok(listener) => {
-                    let stop = CancellationToken::new();
-                    open.insert(port, Open { target, stop: stop.clone() });
-                    let door = Door { switch: switch.clone(), target, tasks: tasks.clone() };
-                    let connections = connections.clone();
-                    tasks.spawn(async move {
-                        tokio::select! {
-                            () = door.serve(listener, connections) => {}
-                            () = stop.cancelled() => {}
-                        }
-                    });
+                    open.insert(port, serve(listener, target, switch, tasks, &connections));
                     said.remove(&port);
                     tracing::info!(port, %target, "node port opened");
                 }
@@ -129,10 +132,33 @@ pub(super) async fn run(
     }
 }
 
+/// Begins to serve a port.
+fn serve(
+    listener: TcpListener,
+    target: SocketAddr,
+    switch: &Switch,
+    tasks: &Tasks,
+    connections: &Arc<Semaphore>,
+) -> Open {
+    let target = watch::Sender::new(target);
+    let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
+    let door = Door { switch: switch.clone(), target: target.subscribe(), tasks: tasks.clone() };
+    let open = Open { target, stop: stop.clone(), closed: closed.clone() };
+    let connections = connections.clone();
+    tasks.spawn(async move {
+        let _closed = closed.drop_guard();
+        tokio::select! {
+            () = door.serve(listener, connections) => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    open
+}
+
 /// One open port.
 struct Door {
     switch: Switch,
-    target: SocketAddr,
+    target: watch::Receiver<SocketAddr>,
     tasks: Tasks,
 }
 
@@ -148,7 +174,7 @@ impl Door {
                     continue;
                 }
             };
-            let (switch, target) = (self.switch.clone(), self.target);
+            let (switch, target) = (self.switch.clone(), *self.target.borrow());
             self.tasks.spawn(async move {
                 if let Err(error) = carry(&switch, target, outer).await {
                     tracing::debug!(%target, %error, "connection to a node port ended badly");
@@ -177,15 +203,53 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_leads_elsewhere_is_closed_and_opened_again() {
+    fn a_port_that_leads_elsewhere_stays_open() {
         let actual =
             ports(&[(30000, "10.43.0.1:80"), (30001, "10.43.0.2:80"), (30002, "10.43.0.3:80")]);
         let wanted =
             ports(&[(30000, "10.43.0.1:80"), (30001, "10.43.0.9:80"), (30003, "10.43.0.4:80")]);
         let plan = plan(&actual, &wanted);
-        assert_eq!(plan.close, [30001, 30002]);
-        let open: Vec<u16> = plan.open.iter().map(|(port, _)| *port).collect();
-        assert_eq!(open, [30001, 30003]);
+        assert_eq!(plan.close, [30002]);
+        assert_eq!(plan.turn, [(30001, wanted[&30001])]);
+        assert_eq!(plan.open, [(30003, wanted[&30003])]);
+    }
+
+    #[tokio::test]
+    async fn a_port_leads_elsewhere_and_closes_and_opens_again_at_once() {
+        let switch = Switch::default();
+        let pods = [(); 2].map(|()| switch.attach(AttachConfig::default()).unwrap());
+        let [mut first, mut second] =
+            pods.each_ref().map(|pod| pod.listen_tcp("0.0.0.0:7".parse().unwrap(), 64).unwrap());
+        let [one, other] = pods.each_ref().map(|pod| SocketAddr::from((pod.ip(), 7)));
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (host_ports, wanted) = HostPorts::new();
+        let tasks = Tasks::default();
+        let running = tokio::spawn({
+            let (switch, tasks) = (switch.clone(), tasks.clone());
+            async move { run(wanted, "127.0.0.1".parse().unwrap(), &switch, &tasks).await }
+        });
+        let soon = async {
+            host_ports.set(Ports::from([(free, one)]));
+            drop(connected(free).await);
+            first.accept().await.unwrap();
+
+            host_ports.set(Ports::from([(free, other)]));
+            while second.try_accept().is_none() {
+                drop(connected(free).await);
+                tokio::task::yield_now().await;
+            }
+
+            host_ports.set(Ports::new());
+            while TcpStream::connect(("127.0.0.1", free)).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            host_ports.set(Ports::from([(free, one)]));
+            drop(connected(free).await);
+        };
+        timeout(RETRY / 2, soon).await.expect("nothing has to be tried again");
+        drop(host_ports);
+        running.await.unwrap();
+        tasks.finish().await;
     }
 
     #[tokio::test]

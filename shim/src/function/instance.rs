@@ -108,6 +108,7 @@ impl Kept {
     pub(super) fn give_back(&self, setup: &Setup, mut instance: Instance, whole: bool) {
         instance.served += 1;
         let wanted = setup.reuse.is_some_and(|most| instance.served < NonZeroU64::get(most));
+        instance.store.data_mut().rest();
         if wanted
             && whole
             && instance.store.data_mut().resources() <= MAX_LEFT_OPEN

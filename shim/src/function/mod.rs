@@ -44,6 +44,14 @@ pub const DEFAULT_CONCURRENCY: usize = 100;
 /// ingress controllers wait for an answer.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Requests handled at once at most, whatever the container asks for: far more than a node
+/// has room for, far fewer than the semaphore that counts them can.
+pub const MAX_CONCURRENCY: usize = 65_536;
+
+/// How long a request may take at most, whatever the container asks for: a day; clocks do not
+/// overflow with it.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
 /// Requests that wait for one of those handled: ten times the default of
 /// those, a few milliseconds of work for a usual function.
 pub const MAX_QUEUE: usize = 1024;
@@ -109,8 +117,10 @@ struct Reports {
 
 impl Function {
     /// A function that waits for its first request.
-    pub fn new(setup: Setup) -> Self {
-        let slots = Arc::new(Semaphore::new(setup.concurrency.max(1)));
+    pub fn new(mut setup: Setup) -> Self {
+        setup.concurrency = setup.concurrency.clamp(1, MAX_CONCURRENCY);
+        setup.timeout = setup.timeout.min(MAX_TIMEOUT);
+        let slots = Arc::new(Semaphore::new(setup.concurrency));
         let reports = Reports {
             began: Instant::now(),
             next_millis: AtomicU64::new(0),
@@ -143,7 +153,7 @@ impl Function {
 
     /// Waits until no guest runs.
     pub async fn idle(&self) {
-        let all = u32::try_from(self.0.setup.concurrency.max(1)).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.0.setup.concurrency).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         drop(self.0.slots.acquire_many(all).await);
     }

@@ -3,6 +3,9 @@
 //! WASI opens folders, not files: a mounted file is put into a folder of its
 //! own, so that the guest sees it and none of its neighbours on the host; or
 //! into the container's root, if its image has one.
+//!
+//! What is mounted is opened once, when its container is made: a guest that puts
+//! a link into its volume afterwards changes nothing of what the next one gets.
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,9 @@ use std::sync::Arc;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::root::Root;
+use super::staging::Staging;
 use super::stdin::Stdin;
+use crate::beneath::{self, Opened};
 use crate::cri::Mount;
 use crate::logs::{LogFile, Outputs};
 
@@ -53,13 +58,24 @@ pub struct Environment {
     folders: Vec<Folder>,
     /// Keeps the image's files in place.
     _root: Option<Root>,
+    /// Last, as some systems remove no folder that is open.
+    _staging: Staging,
 }
 
 /// A host folder that guests see.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Folder {
-    host: PathBuf,
+    host: Opened,
     guest: String,
+    readonly: bool,
+}
+
+/// What is mounted, opened.
+pub(super) struct Source {
+    /// Where the guest sees it, without a slash at the end.
+    pub(super) guest: String,
+    /// What it is.
+    pub(super) host: Opened,
     readonly: bool,
 }
 
@@ -73,21 +89,22 @@ pub struct Stdio {
 
 impl Environment {
     /// Prepares what is mounted, over `root` if there is one; files are put into
-    /// folders below `staging`.
+    /// folders below `staging`, which goes with this. Blocks.
     pub fn new(
         args: Vec<String>,
         envs: Vec<(String, String)>,
         working_dir: &str,
         root: Option<Root>,
         mounts: &[Mount],
-        staging: &Path,
+        staging: Staging,
     ) -> Result<Self, EnvironmentError> {
         let working_dir = (!working_dir.is_empty()).then(|| working_dir.to_owned());
+        let sources = sources(mounts)?;
         let folders = match &root {
-            Some(root) => rooted(root, mounts, staging)?,
-            None => folders(mounts, staging)?,
+            Some(root) => rooted(root, sources, staging.folder())?,
+            None => folders(sources, staging.folder())?,
         };
-        Ok(Self { args, envs, working_dir, folders, _root: root })
+        Ok(Self { args, envs, working_dir, folders, _root: root, _staging: staging })
     }
 
     /// The same for guests that cannot ask for folders: none is opened for each of them.
@@ -115,107 +132,92 @@ impl Environment {
         }
         for Folder { host, guest, readonly } in &self.folders {
             let permissions = if *readonly { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-            wasi.preopened_dir(host, guest, permissions)
-                .map_err(|error| EnvironmentError::Open(guest.clone(), error))?;
+            let failed = |error| EnvironmentError::Open(guest.clone(), error);
+            let host = host.path().map_err(|error| failed(error.into()))?;
+            wasi.preopened_dir(host, guest, permissions).map_err(failed)?;
         }
         Ok(wasi)
     }
 }
 
-/// The folders of a container whose image has a root file system.
-fn rooted(root: &Root, mounts: &[Mount], staging: &Path) -> Result<Vec<Folder>, EnvironmentError> {
-    let is_file = |mount: &Mount| {
-        let failed = |source| EnvironmentError::Mount {
-            host: mount.host_path.clone(),
-            container: normal(&mount.container_path),
-            source,
-        };
-        mount.host_path.metadata().map(|found| found.is_file()).map_err(failed)
+/// Opens what is mounted.
+fn sources(mounts: &[Mount]) -> Result<Vec<Source>, EnvironmentError> {
+    let source = |mount: &Mount| {
+        let guest = normal(&mount.container_path);
+        let host = beneath::open(&mount.within, &mount.host_path)
+            .map_err(|error| unmounted(&mount.host_path, &guest, error))?;
+        Ok(Source { guest, host, readonly: mount.readonly })
     };
+    mounts.iter().map(source).collect()
+}
+
+fn unmounted(host: &Path, guest: &str, source: io::Error) -> EnvironmentError {
+    EnvironmentError::Mount { host: host.to_owned(), container: guest.to_owned(), source }
+}
+
+/// The folders of a container whose image has a root file system.
+fn rooted(
+    root: &Root,
+    sources: Vec<Source>,
+    staging: &Path,
+) -> Result<Vec<Folder>, EnvironmentError> {
+    let (mut inner, files): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| source.host.is_folder());
+    let places: Vec<String> = inner.iter().map(|source| source.guest.clone()).collect();
     // A file within a mounted folder is that folder's business.
-    let mut inner = Vec::new();
-    let (mut places, mut files) = (Vec::new(), Vec::new());
-    for mount in mounts {
-        if !is_file(mount)? {
-            places.push(mount);
-            inner.push(mount.clone());
-        }
-    }
-    for mount in mounts {
-        if is_file(mount)? {
-            let path = normal(&mount.container_path);
-            let is_within = |place: &&Mount| {
-                let place = normal(&place.container_path);
-                path.strip_prefix(&place).is_some_and(|rest| rest.starts_with('/'))
-            };
-            if places.iter().any(is_within) {
-                inner.push(mount.clone());
-            } else {
-                files.push(mount);
-            }
-        }
-    }
-    let mut folders = folders(&inner, staging)?;
+    let (within, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
+        let rest = |place: &String| file.guest.strip_prefix(place.as_str());
+        places.iter().filter_map(rest).any(|rest| rest.starts_with('/'))
+    });
+    inner.extend(within);
+    let mut folders = folders(inner, staging)?;
     if folders.iter().any(|folder| folder.guest == "/") {
         return Ok(folders);
     }
     let host = root.prepare(&places, &files, staging).map_err(EnvironmentError::Root)?;
+    let host = beneath::open(&host, &host).map_err(EnvironmentError::Root)?;
     // The deepest first, as some guests take the first that fits, not the longest.
     folders.insert(0, Folder { host, guest: "/".to_owned(), readonly: root.readonly });
     folders.reverse();
     Ok(folders)
 }
 
-fn folders(mounts: &[Mount], staging: &Path) -> Result<Vec<Folder>, EnvironmentError> {
+fn folders(sources: Vec<Source>, staging: &Path) -> Result<Vec<Folder>, EnvironmentError> {
+    let (places, files): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| source.host.is_folder());
     let mut folders = BTreeMap::<String, Folder>::new();
-    let mut files = Vec::new();
-    for mount in mounts {
-        let guest = normal(&mount.container_path);
-        let failed = |source| EnvironmentError::Mount {
-            host: mount.host_path.clone(),
-            container: guest.clone(),
-            source,
-        };
-        if mount.host_path.metadata().map_err(failed)?.is_file() {
-            files.push((guest, mount));
-            continue;
-        }
-        let folder = Folder {
-            host: mount.host_path.clone(),
-            guest: guest.clone(),
-            readonly: mount.readonly,
-        };
+    for Source { guest, host, readonly } in places {
+        let folder = Folder { host, guest: guest.clone(), readonly };
         if folders.insert(guest.clone(), folder).is_some() {
             return Err(EnvironmentError::MountedTwice(guest));
         }
     }
-    for (index, (guest, mount)) in files.into_iter().enumerate() {
+    for (index, Source { guest, host, readonly }) in files.into_iter().enumerate() {
         let (parent, name) = guest.rsplit_once('/').unwrap_or(("", &guest));
         let parent = if parent.is_empty() { "/" } else { parent };
-        let failed = |source| EnvironmentError::Mount {
-            host: mount.host_path.clone(),
-            container: guest.clone(),
-            source,
-        };
         let folder = match folders.get(parent) {
             // Files of one folder share it; a folder of the host is never written into.
-            Some(folder) if folder.host.starts_with(staging) => folder.host.clone(),
+            Some(folder) if folder.host.name().starts_with(staging) => {
+                folder.host.name().to_owned()
+            }
             Some(_) => return Err(EnvironmentError::MountedTwice(parent.to_owned())),
             None => staging.join(index.to_string()),
         };
-        stage(&mount.host_path, &folder, name).map_err(failed)?;
+        let staged =
+            stage(&host, &folder, name).map_err(|error| unmounted(host.name(), &guest, error))?;
         folders
             .entry(parent.to_owned())
-            .and_modify(|shared| shared.readonly &= mount.readonly)
-            .or_insert(Folder { host: folder, guest: parent.to_owned(), readonly: mount.readonly });
+            .and_modify(|shared| shared.readonly &= readonly)
+            .or_insert(Folder { host: staged, guest: parent.to_owned(), readonly });
     }
     Ok(folders.into_values().collect())
 }
 
-/// A copy, as a mounted file is not updated in Kubernetes either.
-fn stage(file: &Path, folder: &Path, name: &str) -> io::Result<()> {
+/// A copy, as a mounted file is not updated in Kubernetes either; the folder it is in.
+fn stage(file: &Opened, folder: &Path, name: &str) -> io::Result<Opened> {
     crate::platform::create_private_dir(folder)?;
-    std::fs::copy(file, folder.join(name)).map(drop)
+    file.copy_to(&folder.join(name))?;
+    beneath::open(folder, folder)
 }
 
 /// The path without a trailing slash.
@@ -231,7 +233,12 @@ mod tests {
     use super::*;
 
     fn mount(container: &str, host: &Path) -> Mount {
-        Mount { container_path: container.into(), host_path: host.into(), readonly: true }
+        Mount {
+            container_path: container.into(),
+            host_path: host.into(),
+            within: host.into(),
+            readonly: true,
+        }
     }
 
     #[test]
@@ -246,11 +253,11 @@ mod tests {
             mount("/etc/other.conf", &host.path().join("b.conf")),
         ];
 
-        let folders = folders(&mounts, &staging).unwrap();
+        let folders = folders(sources(&mounts).unwrap(), &staging).unwrap();
 
         let [folder] = folders.as_slice() else { panic!("{folders:?}") };
         assert_eq!(folder.guest, "/etc");
-        let mut seen: Vec<_> = std::fs::read_dir(&folder.host)
+        let mut seen: Vec<_> = std::fs::read_dir(folder.host.name())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -263,7 +270,7 @@ mod tests {
         let host = tempfile::tempdir().unwrap();
         let mounts = [mount("/data", host.path()), mount("/data/", host.path())];
 
-        let refused = folders(&mounts, &host.path().join("staging")).unwrap_err();
+        let refused = folders(sources(&mounts).unwrap(), &host.path().join("staging")).unwrap_err();
 
         assert_eq!(refused.to_string(), "/data is mounted twice");
     }
@@ -271,7 +278,7 @@ mod tests {
     #[test]
     fn a_missing_source_is_named() {
         let mounts = [mount("/data", Path::new("no/such/folder"))];
-        let refused = folders(&mounts, Path::new("staging")).unwrap_err();
+        let Err(refused) = sources(&mounts) else { panic!("it was mounted") };
         assert_eq!(refused.to_string(), "cannot mount no/such/folder at /data");
     }
 }

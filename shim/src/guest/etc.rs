@@ -23,8 +23,12 @@ pub fn mounts(
         return mounts;
     }
     let has_files = places.iter().any(|place| place.starts_with("/etc/"));
-    let mount =
-        |container_path: String, host_path| Mount { container_path, host_path, readonly: true };
+    let mount = |container_path: String, host_path| Mount {
+        container_path,
+        host_path,
+        within: etc.to_owned(),
+        readonly: true,
+    };
     let own: Vec<_> = if has_root || has_files {
         let files = ["hosts", "hostname", "resolv.conf"];
         let free = files.map(|name| (format!("{ETC}/{name}"), etc.join(name)));
@@ -45,6 +49,7 @@ mod tests {
         let given = places.iter().map(|place| Mount {
             container_path: (*place).to_owned(),
             host_path: "/volume".into(),
+            within: "/volume".into(),
             readonly: false,
         });
         let all = mounts(given.collect(), Some(Path::new("/pod/etc")), has_root, is_readonly);

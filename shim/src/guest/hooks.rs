@@ -1,7 +1,12 @@
 //! How `wasi:http` behaves for our guests: requests go out through the pod
 //! network, bodies wait in buffers of our size.
+//!
+//! A guest may open thousands of bodies that nobody reads, so what their buffers
+//! may come to hold counts as its memory from the start. Where its container's
+//! limit leaves no room a body gets by with next to no buffer.
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::limits::Reserve;
 use crate::network::PodNet;
 use crate::sockets::HttpHooks;
 
@@ -10,15 +15,30 @@ use crate::sockets::HttpHooks;
 /// that `blocking-write-and-flush` makes.
 const BODY_PIECES: usize = 16;
 
-/// Bytes of one piece; with [`BODY_PIECES`] a body holds at most 1 MiB of ours.
-const BODY_PIECE: usize = 64 << 10;
+/// Bytes of one piece; with [`BODY_PIECES`] a body holds at most 256 KiB of ours.
+const BODY_PIECE: usize = 16 << 10;
+
+/// Bytes of one piece of a body without room: with the two pieces that wasmtime keeps at
+/// least, as many bodies as an instance may have hold 16 MiB.
+const SCANT_PIECE: usize = 2 << 10;
 
 /// The hooks of one store.
-pub(super) struct Hooks(HttpHooks);
+pub(super) struct Hooks {
+    http: HttpHooks,
+    /// What bodies' buffers may hold.
+    reserve: Reserve,
+    /// Whether there was room for the body that is being made.
+    has_room: bool,
+}
 
 impl Hooks {
-    pub(super) fn new(net: PodNet) -> Self {
-        Self(HttpHooks::new(net))
+    pub(super) fn new(net: PodNet, reserve: Reserve) -> Self {
+        Self { http: HttpHooks::new(net), reserve, has_room: false }
+    }
+
+    /// No body is left.
+    pub(super) fn forget_bodies(&mut self) {
+        self.reserve.give_back();
     }
 }
 
@@ -32,15 +52,47 @@ impl WasiHttpHooks for Hooks {
         done: Connection,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Connection), Error>> + Send>
     {
-        self.0.send_request(request, options, done)
+        self.http.send_request(request, options, done)
     }
 
+    /// Asked first for each new body.
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        self.has_room = self.reserve.try_take((BODY_PIECES * BODY_PIECE) as u64);
         // wasmtime adds one, which it keeps free.
-        BODY_PIECES - 1
+        if self.has_room { BODY_PIECES - 1 } else { 1 }
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        BODY_PIECE
+        if self.has_room { BODY_PIECE } else { SCANT_PIECE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::limits::{HOST_SHARE, InstanceLimits, MemoryAccount};
+    use crate::network::{AttachConfig, Switch};
+
+    #[tokio::test]
+    async fn buffers_of_bodies_count_as_memory_and_are_scant_where_there_is_none() {
+        let account = Arc::new(MemoryAccount::new(Some(1 << 20)));
+        let limits = InstanceLimits::new(account.clone()).unwrap();
+        let net = Switch::default().attach(AttachConfig::default()).unwrap();
+        let mut hooks = Hooks::new(net, limits.reserve());
+        let mut held = 0;
+        for _ in 0..4096 {
+            // One more than is said, as wasmtime does.
+            let pieces = hooks.p2_outgoing_body_buffer_chunks() + 1;
+            held += pieces * hooks.p2_outgoing_body_chunk_size();
+        }
+        assert!(held <= 17 << 20, "{held}");
+        assert_eq!(account.used(), HOST_SHARE + (3 * BODY_PIECES * BODY_PIECE) as u64);
+        hooks.forget_bodies();
+        assert_eq!(account.used(), HOST_SHARE);
+        assert_eq!(hooks.p2_outgoing_body_buffer_chunks(), BODY_PIECES - 1);
+        drop(hooks);
+        assert_eq!(account.used(), HOST_SHARE);
     }
 }

@@ -9,6 +9,7 @@ mod environment;
 pub mod etc;
 mod hooks;
 mod root;
+mod staging;
 mod stdin;
 
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
@@ -16,10 +17,12 @@ use wasmtime::{Engine, Linker as ModuleLinker, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use environment::{Environment, EnvironmentError, Stdio};
 pub use root::Root;
+pub use staging::Staging;
 pub use stdin::Stdin;
 
 use hooks::Hooks;
@@ -56,6 +59,22 @@ impl Guest {
     /// Whether it holds a body that it has not finished, for whose end somebody may wait.
     pub fn has_unfinished_body(&mut self) -> bool {
         is_unfinished(&mut self.table)
+    }
+
+    /// Whether buffers of bodies that it has made may be full still.
+    fn has_bodies(&mut self) -> bool {
+        self.table.iter_mut().any(|resource| {
+            resource.is::<HostOutgoingBody>()
+                || resource.is::<HostOutgoingRequest>()
+                || resource.is::<HostOutgoingResponse>()
+        })
+    }
+
+    /// Prepares it for one more request.
+    pub fn rest(&mut self) {
+        if !self.has_bodies() {
+            self.hooks.forget_bodies();
+        }
     }
 
     /// What the next guest of the same container can use; the rest ends here.
@@ -121,7 +140,7 @@ pub fn component_store(
 ) -> wasmtime::Result<Store<Guest>> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
-    let (hooks, net) = (Hooks::new(net.clone()), NetCtx::new(net));
+    let (hooks, net) = (Hooks::new(net.clone(), limits.reserve()), NetCtx::new(net));
     let guest = Guest { table, wasi, http: WasiHttpCtx::new(), net, hooks, limits };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limits);

@@ -7,7 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cri::{Mount, OwnFiles};
+use super::environment::Source;
+use crate::cri::OwnFiles;
 use crate::images::Lease;
 use crate::rootfs::{self, Last};
 
@@ -33,8 +34,8 @@ impl Root {
     /// Where the guest's `/` is on the host. Blocks.
     pub(super) fn prepare(
         &self,
-        folders: &[&Mount],
-        files: &[&Mount],
+        folders: &[String],
+        files: &[Source],
         staging: &Path,
     ) -> io::Result<PathBuf> {
         if self.readonly && files.is_empty() {
@@ -42,19 +43,19 @@ impl Root {
         }
         let copy = staging.join(COPY);
         rootfs::copy(&self.image.folder, &copy)?;
-        let place = |mount: &Mount| {
-            let place = rootfs::resolve(&copy, &mount.container_path, Last::Follow);
+        let place = |guest: &str| {
+            let place = rootfs::resolve(&copy, guest, Last::Follow);
             place.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
         };
-        for mount in folders {
-            fs::create_dir_all(place(mount)?)?;
+        for guest in folders {
+            fs::create_dir_all(place(guest)?)?;
         }
-        for mount in files {
-            let place = place(mount)?;
+        for file in files {
+            let place = place(&file.guest)?;
             if let Some(parent) = place.parent() {
                 fs::create_dir_all(parent)?;
             }
-            fs::copy(&mount.host_path, place)?;
+            file.host.copy_to(&place)?;
         }
         Ok(copy)
     }

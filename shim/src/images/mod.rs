@@ -12,6 +12,7 @@ mod programs;
 mod stored;
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -23,6 +24,7 @@ use registry::client::{Auth, Client, ClientError, Options, Pulled};
 use registry::reference::ReferenceError;
 use registry::store::StoreError;
 use registry::{ContentStore, Digest, Reference};
+use tempfile::TempDir;
 use tokio::sync::RwLock;
 
 use crate::cri::{AuthConfig, Image, ImageRef, RuntimeError};
@@ -35,6 +37,8 @@ pub use stored::StoredImage;
 
 /// Where root file systems lie, each in a folder named by its image's digest.
 const ROOTFS: &str = "rootfs";
+/// What is unpacked, in a folder of the one who does.
+const UNPACKED: &str = "root";
 
 /// Where images come from.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +88,8 @@ pub struct Images {
     sweeping: RwLock<()>,
     /// References being pulled, each behind the lock of the one who pulls.
     pulls: Mutex<HashMap<(String, Auth), Turn>>,
+    /// Images being unpacked, each behind the lock of the one who does.
+    unpacking: Mutex<HashMap<ImageRef, Turn>>,
     /// Root file systems that containers use.
     leases: Mutex<HashMap<ImageRef, Weak<()>>>,
 }
@@ -105,6 +111,7 @@ impl Images {
             index: Mutex::new(index),
             sweeping: RwLock::default(),
             pulls: Mutex::default(),
+            unpacking: Mutex::default(),
             leases: Mutex::default(),
         })
     }
@@ -215,18 +222,8 @@ impl Images {
 
     async fn pull_from(&self, reference: &Reference, auth: &Auth) -> Result<ImageRef, PullError> {
         let key = (reference.to_string(), auth.clone());
-        let turn = self.pulls.lock().entry(key.clone()).or_default().clone();
-        let result = {
-            // Who waited finds the blobs here and asks for the manifest alone.
-            let _turn = turn.lock().await;
-            self.fetch(reference, auth).await
-        };
-        drop(turn);
-        let mut pulls = self.pulls.lock();
-        if pulls.get(&key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            pulls.remove(&key);
-        }
-        result
+        // Who waited finds the blobs here and asks for the manifest alone.
+        in_turn(&self.pulls, key, self.fetch(reference, auth)).await
     }
 
     async fn fetch(&self, reference: &Reference, auth: &Auth) -> Result<ImageRef, PullError> {
@@ -236,22 +233,55 @@ impl Images {
             vec![reference.to_string(), reference.at(pulled.digest.clone()).to_string()];
         names.extend(pulled.index.clone().map(|index| reference.at(index).to_string()));
         let id = ImageRef(pulled.digest.to_string());
-        if self.rename_known(&names, &id)? {
+        // Another name of the same image may be pulled as well, and a container use its files.
+        in_turn(
+            &self.unpacking,
+            id.clone(),
+            self.keep(&names, id, pulled, reference.repository().as_str()),
+        )
+        .await
+    }
+
+    /// Names what was pulled, and unpacks its files if they are not here yet.
+    async fn keep(
+        &self,
+        names: &[String],
+        id: ImageRef,
+        pulled: Pulled,
+        repository: &str,
+    ) -> Result<ImageRef, PullError> {
+        if self.rename_known(names, &id)? {
             return Ok(id);
         }
         let Pulled { digest, wasm, layers, size, .. } = pulled;
         let blobs = layers.iter().map(|layer| layer.digest.to_string()).collect();
-        let mut image = StoredImage::pulled(reference.repository().as_str(), &wasm, blobs, size);
+        let mut image = StoredImage::pulled(repository, &wasm, blobs, size);
         if image.rootfs {
-            let (store, folder) = (self.store.clone(), self.rootfs_folder(&id));
+            let (store, beside) = (self.store.clone(), self.folder.join(ROOTFS));
             let unpacking = move || {
-                unpack(&mut image, &wasm, &store, &folder)?;
-                Ok::<_, RootfsError>(image)
+                let work = unpack(&mut image, &wasm, &store, &beside)?;
+                Ok::<_, RootfsError>((image, work))
             };
             let unpacked = tokio::task::spawn_blocking(unpacking).await;
-            image = unpacked.expect("unpacking does not panic")?;
+            let work;
+            (image, work) = unpacked.expect("unpacking does not panic")?;
+            // Here and not there, as nobody's turn it is once this pull was given up.
+            self.put_in_place(&work, &id)?;
         }
-        Ok(self.add(&names, &digest, image)?)
+        Ok(self.add(names, &digest, image)?)
+    }
+
+    /// Gives unpacked files their name, unless a container uses the same ones.
+    fn put_in_place(&self, work: &TempDir, id: &ImageRef) -> Result<(), RootfsError> {
+        let folder = self.rootfs_folder(id);
+        if folder.is_dir() {
+            if self.leased().contains(&folder) {
+                return Ok(());
+            }
+            // What a crash left is not worth more than what was just made.
+            std::fs::remove_dir_all(&folder).map_err(disk("remove", &folder))?;
+        }
+        std::fs::rename(work.path().join(UNPACKED), &folder).map_err(disk("name", &folder))
     }
 
     /// Names an image that is here whole by what it was pulled by this time.
@@ -286,6 +316,24 @@ impl Images {
         index.write(&self.folder)?;
         Ok(id)
     }
+}
+
+/// Does `work` once everybody else's work on the same `key` is done.
+async fn in_turn<K: Hash + Eq + Clone, T>(
+    turns: &Mutex<HashMap<K, Turn>>,
+    key: K,
+    work: impl Future<Output = T>,
+) -> T {
+    let turn = turns.lock().entry(key.clone()).or_default().clone();
+    let held = turn.lock().await;
+    let result = work.await;
+    drop(held);
+    drop(turn);
+    let mut turns = turns.lock();
+    if turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+        turns.remove(&key);
+    }
+    result
 }
 
 /// Why one candidate was not pulled.
@@ -332,20 +380,20 @@ fn unfit(reference: &Reference, error: RootfsError) -> RuntimeError {
     }
 }
 
-/// Unpacks the files of an image into `folder`, which appears whole, and finds what it runs. Blocks.
+fn disk(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RootfsError {
+    let path = path.to_owned();
+    move |source| RootfsError::Disk { doing, path, source }
+}
+
+/// Unpacks the files of an image into a folder below `beside`, and finds what it runs. Blocks.
 fn unpack(
     image: &mut StoredImage,
     wasm: &registry::artifact::Wasm,
     store: &ContentStore,
-    folder: &Path,
-) -> Result<(), RootfsError> {
-    let disk = |doing, path: &Path| {
-        let path = path.to_owned();
-        move |source| RootfsError::Disk { doing, path, source }
-    };
-    let beside = folder.parent().expect("it lies in the folder of root file systems");
+    beside: &Path,
+) -> Result<TempDir, RootfsError> {
     let work = tempfile::tempdir_in(beside).map_err(disk("make a folder in", beside))?;
-    let root = work.path().join("root");
+    let root = work.path().join(UNPACKED);
     platform::create_private_dir(&root).map_err(disk("make folder", &root))?;
     image.size += rootfs::unpack(&wasm.files, store, &root)?;
     if wasm.source == Source::Rootfs
@@ -357,11 +405,7 @@ fn unpack(
         let below = found.strip_prefix(&root).expect("it was found below the root");
         image.file = Some(below.to_owned());
     }
-    // What a crash left is not worth more than what was just made.
-    if folder.is_dir() {
-        std::fs::remove_dir_all(folder).map_err(disk("remove", folder))?;
-    }
-    std::fs::rename(&root, folder).map_err(disk("name", folder))
+    Ok(work)
 }
 
 /// Removes the blobs and root file systems that no image needs.

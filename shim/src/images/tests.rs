@@ -79,3 +79,38 @@ async fn a_damaged_index_is_named() {
     };
     assert!(error.to_string().contains("index.json"), "{error}");
 }
+
+#[tokio::test]
+async fn files_that_a_container_uses_are_not_replaced_by_another_pull_of_them() {
+    let home = tempfile::tempdir().unwrap();
+    let images = open(&home);
+    let id = ImageRef("sha256:aa".to_owned());
+    let unpacked = |text: &str| {
+        let work = tempfile::tempdir_in(home.path().join(ROOTFS)).unwrap();
+        std::fs::create_dir(work.path().join(UNPACKED)).unwrap();
+        std::fs::write(work.path().join(UNPACKED).join("motd"), text).unwrap();
+        images.put_in_place(&work, &id).unwrap();
+        std::fs::read_to_string(images.rootfs_folder(&id).join("motd")).unwrap()
+    };
+    assert_eq!(unpacked("first"), "first");
+    let digest: Digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+    let mut image = StoredImage::artifact("app", &digest, 1);
+    image.rootfs = true;
+    let lease = images.lease(&id, &image).unwrap();
+    assert_eq!(unpacked("second"), "first");
+    drop(lease);
+    assert_eq!(unpacked("third"), "third");
+}
+
+#[tokio::test]
+async fn work_on_one_key_is_done_one_after_the_other_and_leaves_nothing() {
+    let turns = Mutex::new(HashMap::new());
+    let busy = std::sync::atomic::AtomicBool::new(false);
+    let work = || async {
+        assert!(!busy.swap(true, std::sync::atomic::Ordering::SeqCst), "two at once");
+        tokio::task::yield_now().await;
+        busy.store(false, std::sync::atomic::Ordering::SeqCst);
+    };
+    futures::future::join_all((0..8).map(|_| in_turn(&turns, "key", work()))).await;
+    assert!(turns.lock().is_empty());
+}

@@ -13,10 +13,13 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::listener::HttpPort;
+use super::opening::Opening;
 use super::{Body, Peer, Refused, RefusedReason, Request, Response, Stream, Switch};
 
 /// How long a caller may take over its headers; idle connections are closed after it too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 caller is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Bytes of headers in one request; nginx and Envoy allow about as many.
 const MAX_HEADERS: usize = 64 << 10;
 /// Requests at once on one connection (HTTP/2), as RFC 9113 recommends at least.
@@ -56,9 +59,11 @@ pub(super) async fn serve(switch: Switch, stream: Stream, port: Arc<HttpPort>) {
     builder
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
         .max_header_list_size(MAX_HEADERS as u32)
         .max_concurrent_streams(MAX_STREAMS);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Opening::new(stream, HEADER_TIMEOUT));
+    let connection = builder.serve_connection(stream, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -20,6 +20,7 @@ pub mod datagram;
 mod http;
 mod listener;
 mod names;
+mod opening;
 mod outside;
 pub mod pipe;
 mod pod;
@@ -28,6 +29,7 @@ mod switch;
 
 pub use self::listener::{HttpListener, MAX_BACKLOG, TcpListener};
 pub use self::names::{DnsTable, Record};
+pub use self::opening::Opening;
 pub use self::pipe::{Stream, bridge};
 pub use self::pod::{AttachConfig, MAX_SOCKETS, PodNet, SocketPermit};
 pub use self::services::{Condition, Endpoint, Protocol, ServicePort, ServiceTable};

@@ -1,7 +1,6 @@
 //! A container: Created → Running → Exited.
 //!
 //! Its end is announced after the last line of its log is in the file.
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -22,7 +21,7 @@ use crate::cri::{
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
 use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function};
-use crate::guest::{Environment, Guest, Root, Stdin, ending, etc};
+use crate::guest::{Environment, Guest, Root, Staging, Stdin, ending, etc};
 use crate::images::{Lease, StoredImage};
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
@@ -42,8 +41,6 @@ pub(super) struct Container {
     pod_uid: String,
     config: ContainerConfig,
     artifact: Arc<Artifact>,
-    environment: Arc<Environment>,
-    staging: PathBuf,
     own_files: Option<OwnFiles>,
     log: Arc<LogFile>,
     cpu: Arc<CpuAccount>,
@@ -59,9 +56,15 @@ pub(super) struct Container {
 
 struct State {
     shown: ContainerState,
-    /// Given up at the end, and with it the Pod's address.
-    net: Option<PodNet>,
+    /// What it starts with; given up at its end, and with it the Pod's address and the files.
+    means: Option<Means>,
     stdin: Option<Stdin>,
+}
+
+/// What a container's guests run with.
+struct Means {
+    net: PodNet,
+    environment: Arc<Environment>,
 }
 
 impl Container {
@@ -73,23 +76,23 @@ impl Container {
         (image, lease): (&StoredImage, Option<Lease>),
         artifact: Arc<Artifact>,
         net: PodNet,
-        staging: PathBuf,
+        staging: Staging,
     ) -> Result<Self, RuntimeError> {
         let log_path = sandbox.config.log_directory.join(&config.log_path);
         let args = image.argv(&config);
         let envs = image.envs(&config, &sandbox.config.hostname);
         let working_dir = image.working_dir(&config);
         let root = lease.map(|image| Root { image, readonly: config.readonly_rootfs });
-        let own_files = root.as_ref().and_then(|root| root.own_files(&staging));
+        let own_files = root.as_ref().and_then(|root| root.own_files(staging.folder()));
         let (has_root, is_readonly) = (root.is_some(), config.readonly_rootfs);
         let mounts =
             etc::mounts(config.mounts.clone(), config.etc.as_deref(), has_root, is_readonly);
         let rotation = config.log_rotation;
-        let (file, folder) = (log_path.clone(), staging.clone());
+        let file = log_path.clone();
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || {
             let log = LogFile::open(file, rotation, runtime);
-            (log, Environment::new(args, envs, &working_dir, root, &mounts, &folder))
+            (log, Environment::new(args, envs, &working_dir, root, &mounts, staging))
         });
         let (log, environment) = opening.await.expect("opening files does not panic");
         let log = log.map_err(|source| RuntimeError::Io {
@@ -109,8 +112,6 @@ impl Container {
             sandbox: sandbox.id.clone(),
             pod_uid: sandbox.config.metadata.uid.clone(),
             artifact,
-            environment: Arc::new(environment),
-            staging,
             own_files,
             log,
             cpu: Arc::new(CpuAccount::new(cpu_quota, cpu_period, cpu_shares)),
@@ -120,7 +121,7 @@ impl Container {
             created_at: SystemTime::now(),
             state: Mutex::new(State {
                 shown: ContainerState::Created,
-                net: Some(net),
+                means: Some(Means { net, environment: Arc::new(environment) }),
                 stdin: None,
             }),
             stop_by: watch::Sender::new(None),
@@ -131,13 +132,14 @@ impl Container {
 
     /// Begins its life.
     pub(super) fn start(self: Arc<Self>, node: &Arc<Node>) -> Result<(), RuntimeError> {
-        let net = self.state.lock().started().ok_or_else(|| {
+        let means = self.state.lock().started().ok_or_else(|| {
             let id = &self.id.0;
             RuntimeError::FailedPrecondition(format!("container {id:?} was started before"))
         })?;
         let stop_by = self.stop_by.subscribe();
         if let Artifact::Function(pre) = &*self.artifact {
-            let function = Function::new(self.function_setup(node, pre.clone(), net.clone()));
+            let net = means.net.clone();
+            let function = Function::new(self.function_setup(node, pre.clone(), means));
             let listeners = self.listen(&function, &net).inspect_err(|error| {
                 self.finish(node, ending::cannot_run(error.to_string()));
             })?;
@@ -145,7 +147,7 @@ impl Container {
             let life = life::serve(function, listeners, stop_by);
             node.lives.spawn(self.clone().live(node.clone(), life));
         } else {
-            let setup = self.program_setup(node, net);
+            let setup = self.program_setup(node, means);
             let (program, end) = Program::start(setup, &node.executor, &self.cpu);
             self.state.lock().stdin = Some(program.stdin().clone());
             node.tell(&self, ContainerEventKind::Started);
@@ -176,18 +178,6 @@ impl Container {
         self.cpu.set(resources.cpu_quota, resources.cpu_period, resources.cpu_shares);
         self.memory.set_limit(resources.memory_limit);
         self.fuel.store(resources.fuel.unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Removes the files that it was given.
-    pub(super) async fn clean_up(&self) {
-        let folder = self.staging.clone();
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&folder));
-        match removed.await {
-            Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(container = self.id.0, %error, "cannot remove mounted files");
-            }
-            _ => {}
-        }
     }
 
     pub(super) fn id(&self) -> &Id {
@@ -292,7 +282,7 @@ impl Container {
         self: &Arc<Self>,
         node: &Arc<Node>,
         pre: ProxyPre<Guest>,
-        net: PodNet,
+        Means { net, environment }: Means,
     ) -> function::Setup {
         // Weak, as the function lives in a task that the container's end awaits.
         let (container, told) = (Arc::downgrade(self), node.events.clone());
@@ -306,7 +296,7 @@ impl Container {
             engine: node.engine.clone(),
             pre,
             executor: node.executor.clone(),
-            environment: self.environment.clone(),
+            environment,
             log: self.log.clone(),
             net,
             cpu: self.cpu.clone(),
@@ -320,11 +310,11 @@ impl Container {
         }
     }
 
-    fn program_setup(&self, node: &Node, net: PodNet) -> program::Setup {
+    fn program_setup(&self, node: &Node, Means { net, environment }: Means) -> program::Setup {
         program::Setup {
             engine: node.engine.clone(),
             artifact: self.artifact.clone(),
-            environment: self.environment.clone(),
+            environment,
             log: self.log.clone(),
             net,
             memory: self.memory.clone(),
@@ -335,13 +325,13 @@ impl Container {
 }
 
 impl State {
-    /// Created → Running; the network it then uses, `None` if it is not Created.
-    fn started(&mut self) -> Option<PodNet> {
+    /// Created → Running; what it then runs with, `None` if it is not Created.
+    fn started(&mut self) -> Option<Means> {
         if self.shown != ContainerState::Created {
             return None;
         }
         self.shown = ContainerState::Running { started_at: SystemTime::now() };
-        self.net.take()
+        self.means.take()
     }
 
     fn exited(&mut self, exit: Exit) {
@@ -350,7 +340,7 @@ impl State {
             _ => None,
         };
         self.shown = ContainerState::Exited { started_at, finished_at: SystemTime::now(), exit };
-        self.net = None;
+        self.means = None;
         self.stdin = None;
     }
 }

@@ -14,6 +14,7 @@ use crate::cri::{
     PodSandboxConfig, PodSandboxStatus, Runtime, RuntimeError,
 };
 use crate::engine::EngineError;
+use crate::guest::Staging;
 
 /// Bytes of a `.wasm` file that compiles so fast that nobody need be told: some 100 ms.
 const QUICK: u64 = 256 << 10;
@@ -71,7 +72,7 @@ impl Runtime for Shim {
         let artifact = self.node.engine.prepare(&digest, program.reader()).await;
         let artifact = artifact.map_err(|error| not_runnable(&config.image, &error))?;
         let id = new_id();
-        let staging = self.node.staging.join(&id.0);
+        let staging = Staging::new(self.node.staging.join(&id.0));
         let container = Container::create(
             id.clone(),
             &sandbox,

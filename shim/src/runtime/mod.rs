@@ -175,7 +175,6 @@ impl Shim {
     async fn forget(&self, container: &Arc<Container>) {
         self.end(std::slice::from_ref(container)).await;
         if self.containers.lock().remove(container.id()).is_some() {
-            container.clean_up().await;
             self.node.tell(container, ContainerEventKind::Deleted);
         }
     }

@@ -102,8 +102,8 @@ async fn what_is_read_can_be_written_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn prune_deletes_what_is_left_out() {
     let Some((_cluster, kubectl)) = with_kubectl().await else { return };
-    let second = config("{}").replace("name: c", "name: d");
-    let both = format!("{}---\n{second}", config("{}"));
+    let second = config("{a: '1'}").replace("name: c", "name: d");
+    let both = format!("{}---\n{second}", config("{a: '1'}"));
     let prune =
         ["apply", "--prune", "-l", "set=one", "-f", "-", "--prune-allowlist=core/v1/ConfigMap"];
     kubectl.run_with(&prune, &both).await;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Container;
 use shim::cri::Mount;
-use shim::logs;
+use shim::{beneath, logs};
 
 use super::containers::Attempt;
 use super::worker::{Worker, container_of};
@@ -35,7 +35,8 @@ pub(super) fn mount(container: &Container, mounts: &[Mount], own: &Path) -> Opti
     if covering(mounts, &parent).is_some() {
         return None;
     }
-    Some(Mount { container_path: parent, host_path: own.to_owned(), readonly: false })
+    let (host_path, within) = (own.to_owned(), own.to_owned());
+    Some(Mount { container_path: parent, host_path, within, readonly: false })
 }
 
 impl Worker {
@@ -47,8 +48,8 @@ impl Worker {
             let Some(container) = container_of(spec, &name) else { continue };
             let mounts = crate::node::volumes::mounts(spec, container, &self.volumes, &[]);
             let own = folder(&self.folder(), &name, attempt.attempt);
-            let (base, below) = file(container, &mounts.unwrap_or_default(), &own);
-            let written = tokio::task::spawn_blocking(move || read(&base, &below)).await;
+            let (within, path) = file(container, &mounts.unwrap_or_default(), &own);
+            let written = tokio::task::spawn_blocking(move || read(&within, &path)).await;
             let mut words = written.ok().and_then(Result::ok).unwrap_or_default();
             if words.is_empty() && wants_log(container, &attempt) {
                 let logs = log_folder(&self.node.config.data_dir, &pod);
@@ -64,12 +65,14 @@ fn wants_log(container: &Container, attempt: &Attempt) -> bool {
         && attempt.ending().is_some_and(|ending| ending.code != 0)
 }
 
-/// Where the host finds what a guest wrote: a folder, and the path below it.
+/// Where the host finds what a guest wrote: the folder no link leads out of, and the file.
 fn file(container: &Container, mounts: &[Mount], own: &Path) -> (PathBuf, PathBuf) {
     let (parent, name) = split(container);
     match covering(mounts, &parent) {
-        Some((mount, below)) => (mount.host_path.clone(), Path::new(&below).join(name)),
-        None => (own.to_owned(), name.into()),
+        Some((mount, below)) => {
+            (mount.within.clone(), mount.host_path.join(Path::new(&below).join(name)))
+        }
+        None => (own.to_owned(), own.join(name)),
     }
 }
 
@@ -92,20 +95,26 @@ fn split(container: &Container) -> (String, String) {
     (parent.to_owned(), name.to_owned())
 }
 
-/// A guest may have put links there, to see what is outside: only files count.
-fn read(base: &Path, below: &Path) -> io::Result<String> {
-    let mut path = base.to_owned();
-    for part in below {
-        path.push(part);
-        if path.is_symlink() {
+/// A guest may have put links there, to see what is outside, and may put them there
+/// while this looks: only files below `within` count.
+fn read(within: &Path, path: &Path) -> io::Result<String> {
+    let below = path.strip_prefix(within).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut part = within.to_owned();
+    for name in below {
+        part.push(name);
+        if part.is_symlink() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
     }
-    if !path.is_file() {
+    let found = match beneath::open(within, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        found => found?,
+    };
+    if found.is_folder() {
         return Ok(String::new());
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+    found.file().take(FILE_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -129,8 +138,9 @@ mod tests {
     }
 
     fn volume(container_path: &str) -> Mount {
-        let host_path = format!("/host{container_path}").into();
-        Mount { container_path: container_path.into(), host_path, readonly: false }
+        let host_path = PathBuf::from(format!("/host{container_path}"));
+        let within = host_path.clone();
+        Mount { container_path: container_path.into(), host_path, within, readonly: false }
     }
 
     #[test]
@@ -138,10 +148,7 @@ mod tests {
         let own = Path::new("/own");
         let made = mount(&container(""), &[volume("/data")], own).unwrap();
         assert_eq!((made.container_path.as_str(), made.readonly), ("/dev", false));
-        let found = |container: &Container, mounts: &[Mount]| {
-            let (base, below) = file(container, mounts, own);
-            base.join(below)
-        };
+        let found = |container: &Container, mounts: &[Mount]| file(container, mounts, own).1;
         assert_eq!(found(&container(""), &[]), Path::new("/own/termination-log"));
 
         let mounts = [volume("/data"), volume("/data/deep"), volume("/database")];
@@ -156,7 +163,7 @@ mod tests {
     fn a_message_is_cut_and_a_link_is_none() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("message"), "x".repeat(5000)).unwrap();
-        let heard = |name: &str| read(home.path(), Path::new(name));
+        let heard = |name: &str| read(home.path(), &home.path().join(name));
         assert_eq!(heard("message").unwrap().len(), 4096);
         assert_eq!(heard("none").unwrap(), "");
         if crate::platform::LINKS {

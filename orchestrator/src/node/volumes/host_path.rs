@@ -1,11 +1,22 @@
 //! hostPath volumes: folders and files of the machine, where its owner allows it.
 //!
 //! A path counts as what it leads to once links are followed, so that a link
-//! inside an allowed folder opens nothing outside of it.
+//! inside an allowed folder opens nothing outside of it; nor does one that a
+//! guest puts there after this was looked at, as the allowed folder goes with it.
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::HostPathVolumeSource;
+use shim::beneath;
+
+/// A path of the host that may be mounted.
+#[derive(Debug)]
+pub(super) struct HostPath {
+    /// Where it really is.
+    pub real: PathBuf,
+    /// The allowed folder that it is in.
+    pub within: PathBuf,
+}
 
 /// Why a path of the host cannot be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -28,46 +39,44 @@ pub(in crate::node) enum HostPathError {
     Use(PathBuf, #[source] io::Error),
 }
 
-/// Makes sure that a path is what the Pod says, below one of `allowed`; where it really is.
+/// Makes sure that a path is what the Pod says, below one of `allowed`.
 pub(super) fn prepare(
     source: &HostPathVolumeSource,
     allowed: &[PathBuf],
-) -> Result<PathBuf, HostPathError> {
+) -> Result<HostPath, HostPathError> {
     let path = PathBuf::from(&source.path);
     let failed = |error| HostPathError::Use(path.clone(), error);
     let existing = path.ancestors().find(|part| part.exists()).unwrap_or(&path);
-    let real = existing.canonicalize().map_err(failed)?;
-    if !allowed.iter().any(|folder| is_below(&real, folder)) {
+    let mut real = existing.canonicalize().map_err(failed)?;
+    let mut folders = allowed.iter().filter_map(|folder| folder.canonicalize().ok());
+    let Some(within) = folders.find(|folder| real.starts_with(folder)) else {
         return Err(HostPathError::Forbidden(path));
-    }
+    };
     let type_ = source.type_.as_deref().unwrap_or_default();
     if existing != path {
+        real.push(path.strip_prefix(existing).unwrap_or(&path));
         match type_ {
-            "DirectoryOrCreate" => std::fs::create_dir_all(&path).map_err(failed)?,
-            "FileOrCreate" => drop(std::fs::File::create_new(&path).map_err(failed)?),
+            "DirectoryOrCreate" => beneath::create_dir_all(&within, &real).map_err(failed)?,
+            "FileOrCreate" => beneath::create_file(&within, &real).map_err(failed)?,
             "Directory" => return Err(HostPathError::Type { path, wanted: "directory" }),
             "File" => return Err(HostPathError::Type { path, wanted: "file" }),
             _ => return Err(failed(io::ErrorKind::NotFound.into())),
         }
     }
-    let real = path.canonicalize().map_err(failed)?;
+    let is_folder = beneath::open(&within, &real).map_err(failed)?.is_folder();
     match type_ {
-        "Directory" | "DirectoryOrCreate" if !real.is_dir() => {
+        "Directory" | "DirectoryOrCreate" if !is_folder => {
             Err(HostPathError::Type { path, wanted: "directory" })
         }
-        "File" | "FileOrCreate" if !real.is_file() => {
-            Err(HostPathError::Type { path, wanted: "file" })
-        }
-        _ => Ok(real),
+        "File" | "FileOrCreate" if is_folder => Err(HostPathError::Type { path, wanted: "file" }),
+        _ => Ok(HostPath { real, within }),
     }
-}
-
-fn is_below(real: &Path, folder: &Path) -> bool {
-    folder.canonicalize().is_ok_and(|folder| real.starts_with(folder))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn source(path: &Path, type_: &str) -> HostPathVolumeSource {
@@ -99,8 +108,8 @@ mod tests {
         let prepared = |name: &str, type_: &str| {
             prepare(&source(&home.path().join(name), type_), &allowed).map_err(|e| e.to_string())
         };
-        assert!(prepared("made/deep", "DirectoryOrCreate").unwrap().is_dir());
-        assert!(prepared("file", "FileOrCreate").unwrap().is_file());
+        assert!(prepared("made/deep", "DirectoryOrCreate").unwrap().real.is_dir());
+        assert!(prepared("file", "FileOrCreate").unwrap().real.is_file());
         assert!(prepared("file", "Directory").unwrap_err().ends_with("is not a directory"));
         assert!(prepared("made", "File").unwrap_err().ends_with("is not a file"));
         assert!(prepared("none", "Directory").unwrap_err().ends_with("is not a directory"));

@@ -22,7 +22,7 @@ use super::environment::{self, EnvironmentError};
 use super::references::Objects;
 use super::resources::Amount;
 
-use host_path::HostPathError;
+use host_path::{HostPath, HostPathError};
 
 pub(super) use mounts::mounts;
 pub(super) use tokens::Tokens;
@@ -278,7 +278,7 @@ pub(super) struct Volumes {
     allowed: Vec<PathBuf>,
     written: BTreeMap<String, Content>,
     /// Where hostPath volumes really are.
-    host_paths: HashMap<String, PathBuf>,
+    host_paths: HashMap<String, HostPath>,
 }
 
 impl Volumes {
@@ -301,8 +301,8 @@ impl Volumes {
         let stopped = |error| VolumeError::Write(folder.clone(), io::Error::other(error));
         let (target, new, allowed) = (folder.clone(), content.clone(), self.allowed.clone());
         let write = move || prepare(target, new, &allowed);
-        if let Some(real) = tokio::task::spawn_blocking(write).await.map_err(stopped)?? {
-            self.host_paths.insert(volume.name.clone(), real);
+        if let Some(found) = tokio::task::spawn_blocking(write).await.map_err(stopped)?? {
+            self.host_paths.insert(volume.name.clone(), found);
         }
         self.written.insert(volume.name.clone(), content);
         Ok(())
@@ -310,8 +310,14 @@ impl Volumes {
 
     /// Where a volume is.
     pub fn path(&self, volume: &Volume) -> PathBuf {
-        let real = self.host_paths.get(&volume.name);
-        real.cloned().unwrap_or_else(|| folder(&self.folder, volume))
+        let host_path = self.host_paths.get(&volume.name);
+        host_path.map_or_else(|| folder(&self.folder, volume), |host| host.real.clone())
+    }
+
+    /// The folder that no link of the volume may lead out of.
+    pub fn within(&self, volume: &Volume) -> PathBuf {
+        let host_path = self.host_paths.get(&volume.name);
+        host_path.map_or_else(|| folder(&self.folder, volume), |host| host.within.clone())
     }
 }
 
@@ -320,7 +326,7 @@ fn prepare(
     target: PathBuf,
     content: Content,
     allowed: &[PathBuf],
-) -> Result<Option<PathBuf>, VolumeError> {
+) -> Result<Option<HostPath>, VolumeError> {
     match content {
         Content::EmptyDir => write::folder(&target),
         Content::Files(files) => write::files(&target, &files),

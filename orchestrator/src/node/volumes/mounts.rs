@@ -1,7 +1,9 @@
 //! Where a container sees the volumes of its Pod.
+use std::io;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use shim::beneath;
 use shim::cri::Mount;
 
 use super::{Volumes, is_inside};
@@ -21,7 +23,7 @@ pub(in crate::node) enum MountError {
     Variable(String),
     /// The part of the volume that is wished cannot be made.
     #[error("cannot create subPath {0}")]
-    Create(PathBuf, #[source] std::io::Error),
+    Create(PathBuf, #[source] io::Error),
 }
 
 /// The mounts of a container whose Pod's volumes are written.
@@ -43,12 +45,13 @@ pub(in crate::node) fn mounts(
         };
         let writable = volume.empty_dir.is_some() || volume.host_path.is_some();
         let host_path = match part {
-            Some(part) => sub_path(&folder, &part, writable)?,
+            Some(part) => sub_path(&volumes.within(volume), &folder, &part, writable)?,
             None => folder,
         };
         mounts.push(Mount {
             container_path: mount.mount_path.clone(),
             host_path,
+            within: volumes.within(volume),
             // What the API says is not the guest's to change.
             readonly: mount.read_only == Some(true) || !writable,
         });
@@ -63,23 +66,26 @@ fn expanded(expr: &str, envs: &[(String, String)]) -> Result<String, MountError>
     if path.contains("$(") { Err(MountError::Variable(expr.to_owned())) } else { Ok(path) }
 }
 
-fn sub_path(folder: &Path, part: &str, create: bool) -> Result<PathBuf, MountError> {
+fn sub_path(within: &Path, folder: &Path, part: &str, create: bool) -> Result<PathBuf, MountError> {
     let part = part.trim_end_matches('/');
     if !is_inside(part) {
         return Err(MountError::SubPath(part.to_owned()));
     }
     let path = folder.join(part);
+    // A file of an object is reached through its links, which are ours.
     if create {
         refuse_links(folder, part)?;
-        if path.exists() {
-            return Ok(path);
+        // The links that come after this was looked at lead nowhere else.
+        match beneath::open(within, &path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                beneath::create_dir_all(within, &path)
+                    .map_err(|source| MountError::Create(path.clone(), source))?;
+            }
+            Err(source) => return Err(MountError::Create(path, source)),
         }
-        std::fs::create_dir_all(&path)
-            .map_err(|source| MountError::Create(path.clone(), source))?;
-        return Ok(path);
     }
-    // A file of an object is reached through its links, which are ours.
-    Ok(path.canonicalize().unwrap_or(path))
+    Ok(path)
 }
 
 /// A guest may have put a link into its volume, to see what is outside.

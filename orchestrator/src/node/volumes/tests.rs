@@ -206,3 +206,31 @@ async fn mounts_lead_to_volumes_and_parts_of_them() {
     let unset = mounts(&spec, &spec.containers[0], &volumes, &[]).unwrap_err();
     assert!(matches!(unset, MountError::Variable(_)));
 }
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_part_shows_nothing_outside_of_its_volume() {
+    if !crate::platform::LINKS {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let spec: PodSpec = serde_json::from_value(json!({
+        "volumes": [{"name": "e", "emptyDir": {}}],
+        "containers": [{"name": "c", "volumeMounts": [
+            {"name": "e", "mountPath": "/v"}, {"name": "e", "mountPath": "/s", "subPath": "s"},
+        ]}],
+    }))
+    .unwrap();
+    let mut volumes = Volumes::new(home.path(), &[]);
+    let volume = &spec.volumes.as_ref().unwrap()[0];
+    volumes.write(volume, Content::EmptyDir).await.unwrap();
+    let found = mounts(&spec, &spec.containers[0], &volumes, &[]).unwrap();
+
+    // What a guest does once its mounts were looked at.
+    let part = &found[1].host_path;
+    fs::rename(part, part.with_file_name("t")).unwrap();
+    crate::platform::link(Path::new("../../../../../../.."), part).unwrap();
+
+    assert!(shim::beneath::open(&found[1].within, part).is_err());
+    let refused = mounts(&spec, &spec.containers[0], &volumes, &[]).unwrap_err();
+    assert!(matches!(refused, MountError::SubPath(_)), "{refused}");
+}

@@ -180,7 +180,11 @@ impl Certificates {
         match made {
             Ok(certificate) => {
                 if issued.len() >= MAX_ISSUED {
-                    issued.clear();
+                    // Of a host that is gone, most likely; others keep theirs.
+                    let oldest = issued.iter().min_by_key(|(_, (made, _))| *made);
+                    if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
+                        issued.remove(&oldest);
+                    }
                 }
                 issued.insert(host.to_owned(), (Instant::now(), certificate.clone()));
                 Some(certificate)
@@ -202,8 +206,8 @@ impl ResolvesServerCert for Certificates {
             return Some(certificate);
         }
         // Bounded by what people have made: a stranger's names make none.
-        let ours = self.routes.read().serves(&host);
-        let own = if ours { self.of_authority(&host) } else { None };
+        let name = self.routes.read().certified_name(&host);
+        let own = name.and_then(|name| self.of_authority(&name));
         own.or_else(|| self.of_authority(FALLBACK))
     }
 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use shim::network::{Peer, RefusedReason, Request, Response, Switch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::page::{come_again, page};
@@ -49,11 +50,15 @@ pub(super) struct Caller {
     proto: &'static str,
     /// `for` and `proto` of RFC 7239; the host follows.
     forwarded: String,
+    slot: Slot,
 }
+
+/// A place among the connections of the gateway, for as long as any part of one goes on.
+type Slot = Arc<OwnedSemaphorePermit>;
 
 impl Caller {
     /// A client at `source` that speaks `proto`, `http` or `https`.
-    pub(super) fn new(source: SocketAddr, proto: &'static str) -> Self {
+    pub(super) fn new(source: SocketAddr, proto: &'static str, slot: OwnedSemaphorePermit) -> Self {
         let ip = source.ip().to_canonical();
         let node = match ip {
             IpAddr::V4(ip) => ip.to_string(),
@@ -64,6 +69,7 @@ impl Caller {
             ip: HeaderValue::try_from(ip.to_string()).expect("an address is a header's value"),
             proto,
             forwarded: format!("for={node};proto={proto};host="),
+            slot: Arc::new(slot),
         }
     }
 
@@ -135,7 +141,7 @@ impl Forwarder {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let backend = hyper::upgrade::on(&mut response);
             match client {
-                Some(client) => self.tasks.spawn(splice(client, backend)),
+                Some(client) => self.tasks.spawn(splice(client, backend, caller.slot.clone())),
                 None => return page(StatusCode::BAD_GATEWAY, "nobody asked for an upgrade"),
             }
         } else {
@@ -145,8 +151,8 @@ impl Forwarder {
     }
 }
 
-/// Carries an upgraded connection, such as a WebSocket.
-async fn splice(client: OnUpgrade, backend: OnUpgrade) {
+/// Carries an upgraded connection, such as a WebSocket, which counts as one still.
+async fn splice(client: OnUpgrade, backend: OnUpgrade, _slot: Slot) {
     let (client, backend) = match tokio::try_join!(client, backend) {
         Ok(both) => both,
         Err(error) => {
@@ -248,6 +254,11 @@ mod tests {
         request
     }
 
+    fn caller(source: &str, proto: &'static str) -> Caller {
+        let slot = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+        Caller::new(source.parse().unwrap(), proto, slot)
+    }
+
     #[test]
     fn the_host_stands_without_its_port() {
         for (header, expected) in [
@@ -276,7 +287,7 @@ mod tests {
             ],
             "http://hello.test:8080/a?b",
         );
-        let caller = Caller::new("[::ffff:192.0.2.7]:1234".parse().unwrap(), "https");
+        let caller = self::caller("[::ffff:192.0.2.7]:1234", "https");
         set_headers(&mut request, &caller, None);
         let headers = request.headers();
         assert_eq!(request.uri(), "/a?b");
@@ -295,7 +306,7 @@ mod tests {
     #[test]
     fn an_address_of_version_6_stands_in_quotes_and_brackets() {
         let mut request = request(&[("host", "a\"b"), ("te", "gzip, Trailers")], "/");
-        let caller = Caller::new("[2001:db8::1]:1".parse().unwrap(), "http");
+        let caller = self::caller("[2001:db8::1]:1", "http");
         set_headers(&mut request, &caller, None);
         assert_eq!(request.headers()["te"], "trailers");
         assert!(!request.headers().contains_key("forwarded"));
@@ -308,7 +319,7 @@ mod tests {
         let asked = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
         let mut request = request(&asked, "/");
         let upgrade = upgrade_of(request.headers());
-        let caller = Caller::new("192.0.2.7:1".parse().unwrap(), "http");
+        let caller = self::caller("192.0.2.7:1", "http");
         set_headers(&mut request, &caller, upgrade.as_ref());
         assert_eq!(request.headers()["connection"], "upgrade");
         assert_eq!(request.headers()["upgrade"], "websocket");

@@ -9,7 +9,6 @@ mod page;
 mod routes;
 mod status;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use hyper_util::server::conn::auto;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use parking_lot::RwLock;
-use shim::network::Switch;
+use shim::network::{Opening, Switch};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -94,12 +93,13 @@ impl Gateway {
                 Ok((stream, peer)) => {
                     let (forwarder, tasks) = (self.forwarder.clone(), self.tasks.clone());
                     let tls = tls.clone();
+                    let proto = if tls.is_some() { "https" } else { "http" };
+                    let caller = Caller::new(peer, proto, slot);
                     self.tasks.spawn_to_end(async move {
                         match tls {
-                            None => plain(stream, peer, forwarder, tasks).await,
-                            Some(tls) => secure(&tls, stream, peer, forwarder, tasks).await,
+                            None => plain(stream, caller, forwarder, tasks).await,
+                            Some(tls) => secure(&tls, stream, caller, forwarder, tasks).await,
                         }
-                        drop(slot);
                     });
                 }
                 Err(error) => {
@@ -111,18 +111,18 @@ impl Gateway {
     }
 }
 
-async fn plain(stream: TcpStream, peer: SocketAddr, forwarder: Arc<Forwarder>, tasks: Tasks) {
+async fn plain(stream: TcpStream, caller: Caller, forwarder: Arc<Forwarder>, tasks: Tasks) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection to the gateway was gone at once");
         return;
     }
-    connection(stream, Caller::new(peer, "http"), forwarder, tasks).await;
+    connection(stream, caller, forwarder, tasks).await;
 }
 
 async fn secure(
     tls: &TlsAcceptor,
     stream: TcpStream,
-    peer: SocketAddr,
+    caller: Caller,
     forwarder: Arc<Forwarder>,
     tasks: Tasks,
 ) {
@@ -136,7 +136,7 @@ async fn secure(
         () = stopping.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => connection(stream, Caller::new(peer, "https"), forwarder, tasks).await,
+        Ok(Ok(stream)) => connection(stream, caller, forwarder, tasks).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the gateway failed"),
         Err(_) => tracing::debug!("TLS handshake with the gateway took too long"),
     }
@@ -165,7 +165,8 @@ where
         let (forwarder, caller) = (forwarder.clone(), caller.clone());
         async move { forwarder.answer(request, &caller).await }
     });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Opening::new(stream, HEADER_TIMEOUT));
+    let connection = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

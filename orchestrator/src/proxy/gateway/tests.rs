@@ -1,5 +1,6 @@
 //! The gateway with clients we did not write, before functions and guests' sockets.
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,6 +62,7 @@ struct Gateway {
     pod: PodNet,
     _port: Option<HttpListener>,
     tasks: Tasks,
+    connections: Arc<Semaphore>,
     serving: JoinHandle<()>,
 }
 
@@ -94,11 +96,10 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::default();
-        let serving = tokio::spawn({
-            let (switch, tasks) = (switch.clone(), tasks.clone());
-            async move { super::Gateway::new(shared, switch, tasks).serve(&listener, None).await }
-        });
-        Self { address, switch, pod, _port: port, tasks, serving }
+        let gateway = super::Gateway::new(shared, switch.clone(), tasks.clone());
+        let connections = gateway.connections.clone();
+        let serving = tokio::spawn(async move { gateway.serve(&listener, None).await });
+        Self { address, switch, pod, _port: port, tasks, connections, serving }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, HashMap<String, String>, String) {
@@ -226,9 +227,16 @@ async fn a_websocket_reaches_a_guest_that_serves_sockets() {
         heard.push(raw.read_u8().await.unwrap());
     }
     assert!(heard.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+    // One place for it, and one for who comes next.
+    let held = || MAX_CONNECTIONS - gateway.connections.available_permits();
+    assert_eq!(held(), 2);
     raw.write_all(b"ping").await.unwrap();
     assert!(guest.await.unwrap().contains("upgrade: websocket\r\n"));
+    assert_eq!(held(), 2);
     drop(raw);
+    while held() > 1 {
+        tokio::task::yield_now().await;
+    }
     gateway.stop().await;
 }
 
@@ -258,4 +266,17 @@ async fn the_gateway_finishes_what_it_is_at_before_it_stops() {
     raw.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
     stopping.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_or_half_of_a_preface_is_not_waited_for() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    for words in ["", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\n"] {
+        let mut raw = TcpStream::connect(gateway.address).await.unwrap();
+        raw.write_all(words.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        let ended = timeout(2 * HEADER_TIMEOUT, raw.read_to_string(&mut text)).await;
+        assert!(ended.is_ok(), "{words:?} is still waited for");
+    }
+    gateway.stop().await;
 }

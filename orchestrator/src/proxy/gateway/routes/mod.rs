@@ -2,7 +2,8 @@
 //!
 //! A host that an Ingress names wins over a wildcard, a wildcard over
 //! `NAME.localhost` and `NAME.NAMESPACE.localhost`, and those over rules without
-//! a host; what nobody claims goes to the default backend. Within a host an
+//! a host; what nobody claims goes to the default backend, of an Ingress that names
+//! the host before those of others. Within a host an
 //! exact path wins over a prefix and a longer prefix over a shorter one; of two
 //! that are equal the older Ingress has it.
 use std::cmp::Reverse;
@@ -36,13 +37,21 @@ pub enum Target {
 /// Every route of the gateway.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routes {
-    hosts: HashMap<String, Vec<Route>>,
+    hosts: HashMap<String, Host>,
     /// By what follows the asterisk's label: `example.com` for `*.example.com`.
-    wildcards: HashMap<String, Vec<Route>>,
+    wildcards: HashMap<String, Host>,
     any_host: Vec<Route>,
     default: Option<Target>,
     /// By `NAME.NAMESPACE`, and by `NAME` alone in the default namespace.
     services: HashMap<String, Target>,
+}
+
+/// What is said of one host.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Host {
+    routes: Vec<Route>,
+    /// Of the oldest Ingress that names the host and has one.
+    default: Option<Target>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -85,8 +94,8 @@ impl Routes {
         for ingress in ours {
             routes.add(ingress, &by_name);
         }
-        let lists = routes.hosts.values_mut().chain(routes.wildcards.values_mut());
-        for list in lists.chain([&mut routes.any_host]) {
+        let hosts = routes.hosts.values_mut().chain(routes.wildcards.values_mut());
+        for list in hosts.map(|host| &mut host.routes).chain([&mut routes.any_host]) {
             // Stable, so that the older Ingress stays first.
             list.sort_by_key(|route| (!route.exact, Reverse(route.path.len())));
         }
@@ -96,20 +105,21 @@ impl Routes {
     /// Where a request to this host and path goes. The host is in lower case,
     /// without a port.
     pub fn find(&self, host: &str, path: &str) -> Option<&Target> {
-        if let Some(list) = self.hosts.get(host) {
-            return first(list, path).or(self.default.as_ref());
-        }
-        let wildcard = host.split_once('.').and_then(|(_, rest)| self.wildcards.get(rest));
-        if let Some(list) = wildcard {
-            return first(list, path).or(self.default.as_ref());
+        let wildcard = || host.split_once('.').and_then(|(_, rest)| self.wildcards.get(rest));
+        if let Some(named) = self.hosts.get(host).or_else(wildcard) {
+            return named.find(path).or(self.default.as_ref());
         }
         self.local(host).or_else(|| first(&self.any_host, path)).or(self.default.as_ref())
     }
 
-    /// Whether anything is meant for this host by its name.
-    pub fn serves(&self, host: &str) -> bool {
-        let wildcard = || self.wildcards.contains_key(host.split_once('.').unwrap_or_default().1);
-        self.hosts.contains_key(host) || self.local(host).is_some() || wildcard()
+    /// The name that a certificate for this host is made for, if anything is meant for it by
+    /// its name: one for all hosts of a wildcard, as a stranger can name any number of them.
+    pub fn certified_name(&self, host: &str) -> Option<String> {
+        if self.hosts.contains_key(host) || self.local(host).is_some() {
+            return Some(host.to_owned());
+        }
+        let (_, rest) = host.split_once('.')?;
+        self.wildcards.contains_key(rest).then(|| format!("*.{rest}"))
     }
 
     fn local(&self, host: &str) -> Option<&Target> {
@@ -119,19 +129,24 @@ impl Routes {
     fn add(&mut self, ingress: &Ingress, services: &Services<'_>) {
         let Some(spec) = &ingress.spec else { return };
         let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
-        if let Some(backend) = &spec.default_backend
-            && self.default.is_none()
-        {
-            self.default = Some(target(backend, namespace, services));
-        }
+        let default =
+            spec.default_backend.as_ref().map(|backend| target(backend, namespace, services));
+        self.default = self.default.take().or_else(|| default.clone());
         for rule in spec.rules.iter().flatten() {
-            let list = match rule.host.as_deref().map(str::to_ascii_lowercase) {
-                None => &mut self.any_host,
-                Some(host) if host.is_empty() => &mut self.any_host,
-                Some(host) => match host.strip_prefix("*.") {
+            let named = match rule.host.as_deref().map(str::to_ascii_lowercase) {
+                None => None,
+                Some(host) if host.is_empty() => None,
+                Some(host) => Some(match host.strip_prefix("*.") {
                     Some(rest) => self.wildcards.entry(rest.to_string()).or_default(),
                     None => self.hosts.entry(host).or_default(),
-                },
+                }),
+            };
+            let list = match named {
+                Some(host) => {
+                    host.default = host.default.take().or_else(|| default.clone());
+                    &mut host.routes
+                }
+                None => &mut self.any_host,
             };
             match &rule.http {
                 Some(http) => {
@@ -139,10 +154,10 @@ impl Routes {
                     list.extend(paths.map(|path| route(path, namespace, services)));
                 }
                 // A host alone: everything goes to the Ingress' default backend.
-                None => list.extend(spec.default_backend.as_ref().map(|backend| Route {
+                None => list.extend(default.clone().map(|target| Route {
                     exact: false,
                     path: String::new(),
-                    target: target(backend, namespace, services),
+                    target,
                 })),
             }
         }
@@ -185,6 +200,13 @@ fn route(path: &HTTPIngressPath, namespace: &str, services: &Services<'_>) -> Ro
 fn first<'a>(routes: &'a [Route], path: &str) -> Option<&'a Target> {
     let matching = routes.iter().find(|route| route.matches(path));
     matching.map(|route| &route.target)
+}
+
+impl Host {
+    /// Where a path goes; what no rule takes is its Ingress' own default backend's.
+    fn find(&self, path: &str) -> Option<&Target> {
+        first(&self.routes, path).or(self.default.as_ref())
+    }
 }
 
 impl Route {

@@ -127,6 +127,46 @@ fn what_nobody_claims_goes_to_the_default_backend() {
 }
 
 #[test]
+fn a_host_has_the_default_backend_of_its_own_ingress_first() {
+    let with_default = |rule: Value, service: &str| {
+        let mut spec = rule;
+        spec["defaultBackend"] = json!({"service": {"name": service, "port": {"number": 80}}});
+        spec
+    };
+    let paths = || json!([path("/foo", "Prefix", "a")]);
+    let routes = routes(&[
+        ingress("stranger", OLD, with_default(rule(Some("x.test"), paths()), "b")),
+        ingress("own", NEW, with_default(rule(Some("y.test"), paths()), "a")),
+        ingress("wild", NEW, with_default(rule(Some("*.z.test"), paths()), "a")),
+        ingress("bare", NEW, rule(Some("q.test"), paths())),
+    ]);
+    assert_eq!(found(&routes, "x.test", "/bar"), B);
+    assert_eq!(found(&routes, "y.test", "/bar"), A);
+    assert_eq!(found(&routes, "w.z.test", "/bar"), A);
+    assert_eq!(found(&routes, "q.test", "/bar"), B);
+}
+
+#[test]
+fn all_hosts_of_a_wildcard_have_one_certificate() {
+    let paths = || json!([path("/", "Prefix", "a")]);
+    let routes = routes(&[
+        ingress("wild", OLD, rule(Some("*.x.test"), paths())),
+        ingress("all", OLD, rule(Some("*.localhost"), paths())),
+        ingress("named", OLD, rule(Some("y.x.test"), paths())),
+    ]);
+    for (host, expected) in [
+        ("1.x.test", Some("*.x.test")),
+        ("2.x.test", Some("*.x.test")),
+        ("y.x.test", Some("y.x.test")),
+        ("a.localhost", Some("a.localhost")),
+        ("b.a.x.test", None),
+        ("x.test", None),
+    ] {
+        assert_eq!(routes.certified_name(host).as_deref(), expected, "{host}");
+    }
+}
+
+#[test]
 fn services_are_found_below_localhost_by_their_first_http_port() {
     let routes = routes(&[ingress("any", OLD, rule(None, json!([path("/", "Prefix", "b")])))]);
     assert_eq!(found(&routes, "a.localhost", "/x"), A);
