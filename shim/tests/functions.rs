@@ -12,6 +12,7 @@ use shim::cri::{
     LinuxContainerResources, Runtime,
 };
 use shim::function::MAX_QUEUE;
+use shim::guest::BODY_BUFFER;
 use shim::network::{Peer, RefusedReason};
 use support::{Node, PATIENCE, eventually, named, request, text};
 
@@ -79,6 +80,8 @@ async fn a_trap_is_the_answer_of_its_request_alone() {
     assert_eq!(node.get("/fine").await.0, 200);
     let state = node.shim.container_status(&id).unwrap().state;
     assert!(matches!(state, ContainerState::Running { .. }), "{state:?}");
+    // Its log is whole once it has ended.
+    node.shim.stop_container(&id, Duration::ZERO).await.unwrap();
     assert!(node.log(&id).await.contains("unreachable"));
 }
 
@@ -193,14 +196,16 @@ async fn instances_run_at_the_same_time_and_each_counts() {
     let stats = || node.shim.container_stats(&id).unwrap();
     eventually("it has ended", || stats().memory_working_set == 0).await;
     let one = stats().memory_peak;
+    // Who sleeps has not begun its answer.
+    let least = one - BODY_BUFFER as u64;
 
     let both = async { tokio::join!(node.get("/sleep?600000"), node.get("/sleep?600000")) };
     tokio::select! {
         answers = both => panic!("nobody sleeps so short: {answers:?}"),
-        () = eventually("both run", || stats().memory_working_set == 2 * one) => {}
+        () = eventually("both run", || stats().memory_working_set >= 2 * least) => {}
     }
 
-    assert_eq!(stats().memory_peak, 2 * one);
+    assert!((2 * least..=2 * one).contains(&stats().memory_peak));
     eventually("their memory is given back", || stats().memory_working_set == 0).await;
 }
 

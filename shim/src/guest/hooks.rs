@@ -15,8 +15,11 @@ use crate::sockets::HttpHooks;
 /// that `blocking-write-and-flush` makes.
 const BODY_PIECES: usize = 16;
 
-/// Bytes of one piece; with [`BODY_PIECES`] a body holds at most 256 KiB of ours.
-const BODY_PIECE: usize = 16 << 10;
+/// Bytes of one piece, as much as most guests write at once.
+const BODY_PIECE: usize = 8 << 10;
+
+/// Bytes that the buffer of one body may hold, and that count from when it is made.
+pub const BODY_BUFFER: usize = BODY_PIECES * BODY_PIECE;
 
 /// Bytes of one piece of a body without room: with the two pieces that wasmtime keeps at
 /// least, as many bodies as an instance may have hold 16 MiB.
@@ -57,7 +60,7 @@ impl WasiHttpHooks for Hooks {
 
     /// Asked first for each new body.
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        self.has_room = self.reserve.try_take((BODY_PIECES * BODY_PIECE) as u64);
+        self.has_room = self.reserve.try_take(BODY_BUFFER as u64);
         // wasmtime adds one, which it keeps free.
         if self.has_room { BODY_PIECES - 1 } else { 1 }
     }
@@ -88,7 +91,7 @@ mod tests {
             held += pieces * hooks.p2_outgoing_body_chunk_size();
         }
         assert!(held <= 17 << 20, "{held}");
-        assert_eq!(account.used(), HOST_SHARE + (3 * BODY_PIECES * BODY_PIECE) as u64);
+        assert_eq!(account.used(), HOST_SHARE + (7 * BODY_BUFFER) as u64);
         hooks.forget_bodies();
         assert_eq!(account.used(), HOST_SHARE);
         assert_eq!(hooks.p2_outgoing_body_buffer_chunks(), BODY_PIECES - 1);

@@ -21,6 +21,7 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use environment::{Environment, EnvironmentError, Stdio};
+pub use hooks::BODY_BUFFER;
 pub use root::Root;
 pub use staging::Staging;
 pub use stdin::Stdin;
