@@ -169,18 +169,26 @@ async fn a_function_that_is_run_once_serves_until_it_is_interrupted() {
     let hello = file("examples/hello/hello.wasm").display().to_string();
     let mut running = Command::new(env!("CARGO_BIN_EXE_podium-under-test"));
     running.args(["run", "--rm", &hello]).env("PODIUM_DATA_DIR", cluster.data_dir());
-    let running = running.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("stderr");
+    running.stdout(Stdio::null()).stderr(std::fs::File::create(&told).unwrap());
+    let mut running = running.spawn().unwrap();
+    let told = || std::fs::read_to_string(&told).unwrap();
+    let words = "hello is a function: it serves until Ctrl-C at http://hello.localhost:";
+    eventually("it says where it serves", async || {
+        let told = told();
+        if told.contains(words) { Ok(()) } else { Err(told) }
+    })
+    .await;
     eventually("it serves", async || match get(&cluster, "hello.localhost", "/").await {
         Ok((200, _)) => Ok(()),
         other => Err(other),
     })
     .await;
     Tool::at("kill").run(&["-INT", &running.id().to_string()]).await;
-    let ended = tokio::task::spawn_blocking(|| running.wait_with_output()).await.unwrap().unwrap();
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(130), "{told}");
-    has(&told, &["hello is a function: it serves until Ctrl-C at http://hello.localhost:"]);
-    has(&told, &["interrupted: pod/hello deleted"]);
+    let ended = tokio::task::spawn_blocking(move || running.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(130), "{}", told());
+    has(&told(), &["interrupted: pod/hello deleted"]);
     podium.run(&["wait", "pod/hello", "svc/hello", "--for=delete", "--timeout=60s"]).await;
 }
 
