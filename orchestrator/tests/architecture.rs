@@ -17,8 +17,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("client", &["api"]),
     ("controllers", &["client"]),
     ("scheduler", &["client"]),
-    // The node counts what a Pod asks for as the scheduler does.
-    ("node", &["client", "scheduler", "shim", "registry"]),
+    ("node", &["client", "shim", "registry"]),
     ("proxy", &["client", "shim"]),
 ];
 

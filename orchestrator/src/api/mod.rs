@@ -21,8 +21,10 @@ pub mod patch;
 pub mod protobuf;
 mod quantity;
 mod resource;
+pub mod resource_requests;
 pub mod schema;
 mod selector;
+mod sidecar;
 mod status;
 mod taint;
 mod version;
@@ -39,6 +41,7 @@ pub use resource::{
     Strategy, Subresource, TypedScope, Verb,
 };
 pub use selector::{FieldSelector, LabelSelector, SelectorError, selector_text};
+pub use sidecar::{is_sidecar, sidecars};
 pub use status::ApiError;
 pub use taint::tolerates;
 pub use version::{KUBERNETES_VERSION, Version};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodSpec;
 use tokio::sync::Notify;
 
-use super::extended::{self, Extended};
+use super::extended::Extended;
 use super::resources::{self, Amount};
 
 /// Why the node does not take a Pod: reason and message of its status.
@@ -67,13 +67,12 @@ impl Reservations {
             let message = "hostNetwork is not possible: Pods have their own network in user space";
             return Err(("HostNetworkUnsupported".into(), message.to_owned()));
         }
-        let wanted = resources::requested(spec)
+        let (wanted, extended) = resources::requested(spec)
             .map_err(|error| (Cow::Borrowed("UnexpectedAdmissionError"), error.to_string()))?;
         let (used, all) = (self.sum, self.capacity);
         self.check("pods", 1, self.held.len() as i64, self.pods as i64, "OutOfpods")?;
         self.check("cpu", wanted.cpu, used.cpu, all.cpu, "OutOfcpu")?;
         self.check("memory", wanted.memory, used.memory, all.memory, "OutOfmemory")?;
-        let extended = extended::requested(spec);
         self.check_extended(&extended)?;
         self.extended_held.insert(uid.to_owned(), extended);
         self.sum = used.and(wanted);
@@ -85,7 +84,8 @@ impl Reservations {
     /// who is deferred is woken when others give something back.
     pub fn resize(&mut self, uid: &str, spec: &PodSpec, wake: &Arc<Notify>) -> Result<(), Refusal> {
         let infeasible = |message| Refusal { reason: "Infeasible", word: "Infeasible", message };
-        let wanted = resources::requested(spec).map_err(|error| infeasible(error.to_string()))?;
+        let (wanted, _) =
+            resources::requested(spec).map_err(|error| infeasible(error.to_string()))?;
         let held = self.held.get(uid).copied().unwrap_or_default();
         let used = self.sum.without(held);
         let all = self.capacity;
@@ -131,21 +131,22 @@ impl Reservations {
     fn check_extended(&self, wanted: &Extended) -> Result<(), Rejection> {
         for (name, wanted) in wanted {
             let Some(all) = self.extended.get(name) else { continue };
-            let used = self.extended_held.values().filter_map(|held| held.get(name)).sum();
+            let used: i128 = self.extended_held.values().filter_map(|held| held.get(name)).sum();
             self.check(name, *wanted, used, *all, format!("OutOf{name}"))?;
         }
         Ok(())
     }
 
-    fn check(
+    fn check<T: Into<i128>>(
         &self,
         what: &str,
-        wanted: i64,
-        used: i64,
-        all: i64,
+        wanted: T,
+        used: T,
+        all: T,
         reason: impl Into<Cow<'static, str>>,
     ) -> Result<(), Rejection> {
-        if wanted == 0 || used.saturating_add(wanted) <= all {
+        let (wanted, used, all) = (wanted.into(), used.into(), all.into());
+        if wanted == 0 || used + wanted <= all {
             return Ok(());
         }
         let message = format!(

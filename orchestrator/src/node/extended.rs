@@ -4,13 +4,14 @@
 //! and counted when a Pod comes. What the node has none of is left to others.
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, NodeStatus, PodSpec};
+use k8s_openapi::api::core::v1::NodeStatus;
 use k8s_openapi::apimachinery::pkg::api::resource;
 
 use crate::client::Quantity;
+use crate::client::resource_requests::Amount;
 
 /// Amounts by resource.
-pub(super) type Extended = BTreeMap<String, i64>;
+pub(super) type Extended = BTreeMap<String, Amount>;
 
 type Quantities = BTreeMap<String, resource::Quantity>;
 
@@ -49,38 +50,9 @@ pub(super) fn is_outdated(known: &NodeStatus) -> bool {
 /// The amounts of a list of resources; one that does not parse is none.
 pub(super) fn amounts(list: Option<&Quantities>) -> Extended {
     let parsed = |(name, amount): (&String, &resource::Quantity)| {
-        Some((name.clone(), Quantity::try_from(amount).ok()?.value()))
+        Some((name.clone(), Quantity::try_from(amount).ok()?.value().into()))
     };
     only(list).filter_map(parsed).collect()
-}
-
-/// What a Pod asks for of them: the sum of its containers, or its largest init container.
-pub(super) fn requested(spec: &PodSpec) -> Extended {
-    let asked = |container: &Container| {
-        amounts(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
-    };
-    let mut all = Extended::new();
-    for container in &spec.containers {
-        add(&mut all, asked(container));
-    }
-    for init in spec.init_containers.iter().flatten() {
-        if init.restart_policy.as_deref() == Some("Always") {
-            add(&mut all, asked(init));
-            continue;
-        }
-        for (name, amount) in asked(init) {
-            let known = all.entry(name).or_default();
-            *known = amount.max(*known);
-        }
-    }
-    all
-}
-
-fn add(all: &mut Extended, more: Extended) {
-    for (name, amount) in more {
-        let known = all.entry(name).or_default();
-        *known = known.saturating_add(amount);
-    }
 }
 
 #[cfg(test)]
@@ -106,18 +78,5 @@ mod tests {
         assert!(is_outdated(&status));
         assert_eq!(withdrawn(Some(&status)), ["a.b/old"]);
         assert_eq!(capacity(Some(&status)).into_keys().collect::<Vec<_>>(), ["a.b/new"]);
-    }
-
-    #[test]
-    fn a_pod_asks_for_the_sum_of_its_containers_or_its_largest_init_container() {
-        let asks =
-            |amount: &str| json!({"name": "c", "resources": {"requests": {"a.b/c": amount}}});
-        let spec = |init: &str| -> PodSpec {
-            let spec =
-                json!({"initContainers": [asks(init)], "containers": [asks("1"), asks("2")]});
-            serde_json::from_value(spec).unwrap()
-        };
-        assert_eq!(requested(&spec("1"))["a.b/c"], 3);
-        assert_eq!(requested(&spec("5"))["a.b/c"], 5);
     }
 }

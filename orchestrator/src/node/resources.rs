@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource;
 use shim::cri::LinuxContainerResources;
 
+use super::extended::Extended;
+use crate::client::resource_requests::{self, Requests};
 use crate::client::{Quantity, QuantityError};
-use crate::scheduler::Requests;
 
 /// Length of a CPU period, as the kubelet sets it.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -178,22 +179,22 @@ pub(super) fn strays<'a>(
     annotations.keys().map(String::as_str).filter(of_one).filter(move |name| !known.contains(*name))
 }
 
-/// What a Pod asks of its node: as the scheduler counts, or the two would not agree on what fits.
-pub(super) fn requested(spec: &PodSpec) -> Result<Amount, ResourceError> {
+/// What a Pod asks of its node, as the scheduler counts it; beside CPU and memory by name.
+pub(super) fn requested(spec: &PodSpec) -> Result<(Amount, Extended), ResourceError> {
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     for resources in containers.filter_map(|container| container.resources.as_ref()) {
         for name in ["cpu", "memory"] {
             read(resources.requests.as_ref(), "requests", name)?;
         }
     }
-    let pod = Pod { spec: Some(spec.clone()), ..Pod::default() };
-    let sum = Requests::of(&pod).resources;
-    Ok(Amount { cpu: counted(sum.milli_cpu), memory: counted(sum.memory) })
+    let Requests { resources, extended, .. } = Requests::of(spec, None);
+    let amount = Amount { cpu: counted(resources.milli_cpu), memory: counted(resources.memory) };
+    Ok((amount, extended))
 }
 
 /// An amount that the scheduler counts, as far as it can be counted here.
-fn counted(amount: impl Into<i128>) -> i64 {
-    i64::try_from(amount.into()).unwrap_or(i64::MAX)
+fn counted(amount: resource_requests::Amount) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
 /// Bytes of memory that a container may have; none without limit.
@@ -346,7 +347,7 @@ mod tests {
             "overhead": {"cpu": "10m"},
         });
         let milli = |spec: &serde_json::Value| {
-            requested(&serde_json::from_value(spec.clone()).unwrap()).map(|amount| amount.cpu)
+            requested(&serde_json::from_value(spec.clone()).unwrap()).map(|(amount, _)| amount.cpu)
         };
         assert_eq!(milli(&spec).unwrap(), 710, "the sidecar runs beside the init container");
         let mut whole = spec.clone();
@@ -366,13 +367,13 @@ mod tests {
                 {"name": "b", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}},
             ],
         }));
-        assert_eq!(requested(&spec.unwrap()).unwrap(), Amount { cpu: 300, memory: 2 << 20 });
+        assert_eq!(requested(&spec.unwrap()).unwrap().0, Amount { cpu: 300, memory: 2 << 20 });
     }
 
     #[test]
     fn requests_beyond_all_bounds_do_not_become_small_ones() {
         let huge = json!({"name": "c", "resources": {"requests": {"memory": "7Ei"}}});
         let spec = serde_json::from_value(json!({"containers": [huge, huge]})).unwrap();
-        assert_eq!(requested(&spec).unwrap().memory, i64::MAX);
+        assert_eq!(requested(&spec).unwrap().0.memory, i64::MAX);
     }
 }

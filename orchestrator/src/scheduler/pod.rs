@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, NodeSelectorTerm, Pod, PodSpec, PreferredSchedulingTerm, Toleration,
+    NodeSelectorTerm, Pod, PodSpec, PreferredSchedulingTerm, Toleration,
 };
 
-use super::requests::Requests;
 use super::terms::{Constraint, PodTerms};
+use crate::client::resource_requests::Requests;
+use crate::client::sidecars;
 
 /// A port that a Pod takes of its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl PodInfo {
             generation: pod.metadata.generation.unwrap_or_default(),
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             labels: pod.metadata.labels.clone().unwrap_or_default(),
-            requests: Requests::of(pod),
+            requests: Requests::of(spec, status),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             affinity: required.map(|required| required.node_selector_terms.clone()),
             preferred: preferred.unwrap_or_default(),
@@ -121,8 +122,7 @@ impl PodInfo {
 
 /// The host ports of the containers that run side by side.
 fn ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|init| is_sidecar(init));
-    let running = sidecars.chain(&spec.containers);
+    let running = sidecars(spec).chain(&spec.containers);
     let ports = running.flat_map(|container| container.ports.iter().flatten());
     let taken = ports.filter_map(|port| {
         let ip = port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default();
@@ -135,11 +135,6 @@ fn ports(spec: &PodSpec) -> Vec<HostPort> {
 fn images(spec: &PodSpec) -> Vec<String> {
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     containers.filter_map(|container| container.image.as_deref()).map(with_tag).collect()
-}
-
-/// Whether an init container goes on running beside the others.
-pub(super) fn is_sidecar(init: &Container) -> bool {
-    init.restart_policy.as_deref() == Some("Always")
 }
 
 /// An image's name with its tag, as nodes list it.

@@ -9,6 +9,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::arrange::{Frame, Groups, IPV4, MANAGED_BY, Plan, SERVICE};
+use crate::client::sidecars;
 use crate::controllers::{owner, pods};
 
 const OURS: &str = "endpointslice-controller.k8s.io";
@@ -111,10 +112,9 @@ pub fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
         Some(IntOrString::String(name)) => name,
     };
     let spec = pod.spec.as_ref()?;
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
-    let mut ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let mut ports =
+        spec.containers.iter().chain(sidecars(spec)).flat_map(|c| c.ports.iter().flatten());
     let named = ports.find(|port| {
         port.name.as_ref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol
     });

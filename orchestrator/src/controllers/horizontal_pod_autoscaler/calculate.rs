@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::Settings;
 use super::usage::{Sample, Samples};
-use crate::client::Quantity;
+use crate::client::{Quantity, sidecars};
 use crate::controllers::pods;
 
 /// What a resource should be used like.
@@ -213,10 +213,8 @@ fn requests<'a>(question: &Question<'a>) -> Result<BTreeMap<&'a str, i64>, Strin
     for pod in question.pods {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let Some(spec) = &pod.spec else { continue };
-        let sidecars = spec.init_containers.iter().flatten();
-        let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
         let mut sum = 0_i64;
-        for container in spec.containers.iter().chain(sidecars) {
+        for container in spec.containers.iter().chain(sidecars(spec)) {
             if question.container.is_some_and(|wanted| wanted != container.name) {
                 continue;
             }

@@ -45,7 +45,7 @@ use workers::Workers;
 pub(super) use checkpoint::{log_folder, log_path, pods_folder};
 pub(super) use containers::{Attempt, Containers, State};
 pub(super) use inbox::Eviction;
-pub(super) use plan::{RestartPolicy, is_initialized, is_sidecar};
+pub(super) use plan::{RestartPolicy, is_initialized};
 pub(super) use resize::Resizing;
 
 /// How often everything is looked at although nothing happened, in case a

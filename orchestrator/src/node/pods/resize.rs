@@ -12,8 +12,9 @@ use serde::Serialize;
 use shim::cri::{Id, RuntimeError};
 use tracing::info;
 
-use super::plan::{Stop, is_sidecar};
+use super::plan::Stop;
 use super::worker::{Worker, chain, container_of};
+use crate::client::is_sidecar;
 use crate::node::admission::Refusal;
 use crate::node::resources;
 

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::hooks::before_stop;
-use super::plan::{Stop, is_sidecar};
+use super::plan::Stop;
 use super::worker::{Worker, container_of};
+use crate::client::sidecars;
 use crate::node::Node;
 
 /// How long endpoints may take to forget a Pod before it stops regardless: long
@@ -42,12 +43,10 @@ impl Worker {
         let Some(spec) = &pod.spec else { return };
         let running: Vec<_> =
             self.containers.running().map(|(name, a)| (name.to_owned(), a.id.clone())).collect();
-        let is_late = |name: &str| {
-            spec.init_containers.iter().flatten().any(|i| i.name == name && is_sidecar(i))
-        };
+        let is_late = |name: &str| sidecars(spec).any(|sidecar| sidecar.name == name);
         let main = running.iter().filter(|(name, _)| !is_late(name)).cloned().collect();
         self.stop(spec, main, begun).await;
-        for init in spec.init_containers.iter().flatten().rev().filter(|init| is_sidecar(init)) {
+        for init in sidecars(spec).rev() {
             let one = running.iter().filter(|(name, _)| *name == init.name).cloned().collect();
             self.stop(spec, one, begun).await;
         }

@@ -27,6 +27,7 @@ use super::plan::{self, End, Plan};
 use super::resize::Resizing;
 use super::sandbox::Sandbox;
 use super::{Attempt, Containers};
+use crate::client::is_sidecar;
 use crate::node::Node;
 use crate::node::admission::Rejection;
 use crate::node::probes::{Probes, Report};
@@ -382,7 +383,7 @@ impl Worker {
             let is_main = spec.containers.iter().any(|container| container.name == name);
             let container = container_of(spec, name);
             running.extend(
-                container.filter(|c| is_main || plan::is_sidecar(c)).map(|found| (found, attempt)),
+                container.filter(|c| is_main || is_sidecar(c)).map(|found| (found, attempt)),
             );
         }
         let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip);

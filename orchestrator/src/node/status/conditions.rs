@@ -2,7 +2,8 @@
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodCondition, PodSpec};
 
 use super::{View, time};
-use crate::node::pods::{Resizing, is_sidecar};
+use crate::client::is_sidecar;
+use crate::node::pods::Resizing;
 
 /// The condition of a Pod that is not given other resources.
 const RESIZE_PENDING: &str = "PodResizePending";

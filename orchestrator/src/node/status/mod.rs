@@ -15,8 +15,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::pods::{Containers, Resizing, RestartPolicy, is_initialized, is_sidecar};
+use super::pods::{Containers, Resizing, RestartPolicy, is_initialized};
 use super::probes::Verdicts;
+use crate::client::is_sidecar;
 
 pub(super) use patch::{apply, patch};
 

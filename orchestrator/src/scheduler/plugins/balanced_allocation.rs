@@ -1,6 +1,6 @@
 //! `NodeResourcesBalancedAllocation`: CPU and memory had better be used alike.
 use super::BEST;
-use crate::scheduler::Amount;
+use crate::client::resource_requests::Amount;
 use crate::scheduler::cycle::Cycle;
 use crate::scheduler::snapshot::NodeInfo;
 

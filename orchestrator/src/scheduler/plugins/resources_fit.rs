@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::BEST;
+use crate::client::resource_requests::Amount;
+use crate::scheduler::Strategy;
 use crate::scheduler::cycle::Cycle;
 use crate::scheduler::reason::{Reason, Refusal};
 use crate::scheduler::snapshot::NodeInfo;
-use crate::scheduler::{Amount, Strategy};
 
 pub(super) fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
     let requests = &cycle.pod.requests;

@@ -15,12 +15,12 @@ use k8s_openapi::api::core::v1::Node;
 
 use super::pod::{HostPort, PodInfo};
 use super::reason::Plugins;
-use super::requests::Requests;
 use crate::client::ObjectKey;
+use crate::client::resource_requests::Requests;
 use class::Classes;
 
 pub use class::Class;
-pub use node::{Amount, NodeInfo, Resources};
+pub use node::NodeInfo;
 pub use topology::{NOWHERE, Topology};
 
 /// The label that says in which zone a node is.

@@ -4,36 +4,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 
+use crate::client::resource_requests::{Amount, Requests, Resources};
 use crate::client::{ObjectKey, Quantity};
 use crate::scheduler::pod::HostPort;
 use crate::scheduler::reason::Plugins;
-use crate::scheduler::requests::Requests;
-
-/// So much of something. A quantity fits into 64 bits, but not always the sum of
-/// two, and a sum must be exact, as Pods are taken away from it again.
-pub type Amount = i128;
-
-/// Amounts of what every node has and Pods ask for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Resources {
-    /// CPU in thousandths.
-    pub milli_cpu: Amount,
-    /// Memory in bytes.
-    pub memory: Amount,
-    /// Ephemeral storage in bytes.
-    pub ephemeral_storage: Amount,
-    /// Pods.
-    pub pods: Amount,
-}
-
-impl Resources {
-    fn add(&mut self, other: &Self, sign: Amount) {
-        self.milli_cpu += sign * other.milli_cpu;
-        self.memory += sign * other.memory;
-        self.ephemeral_storage += sign * other.ephemeral_storage;
-        self.pods += sign * other.pods;
-    }
-}
 
 /// A node.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 
 use super::{spec, status};
-use crate::api::age;
+use crate::api::{age, sidecars};
 
 /// What the containers add up to.
 pub struct Summary {
@@ -105,9 +105,8 @@ fn word_of_pod(status: Option<&PodStatus>) -> String {
 
 /// Names of the init containers that go on running beside the others.
 fn side_cars(pod: &Pod) -> Vec<&str> {
-    let init = spec(pod).and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-    let always = init.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    always.map(|container| container.name.as_str()).collect()
+    let sidecars = spec(pod).into_iter().flat_map(sidecars);
+    sidecars.map(|container| container.name.as_str()).collect()
 }
 
 /// Adds up the init containers; whether one of them is still to finish.

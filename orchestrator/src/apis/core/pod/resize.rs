@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::quality;
-use crate::api::{FieldErrors, FieldPath};
+use crate::api::{FieldErrors, FieldPath, is_sidecar};
 use crate::apis::checks::{forbidden, invalid};
 use crate::apis::core::pod_template::validate_spec;
 
@@ -69,7 +69,7 @@ fn rest(new: &PodSpec, old: &PodSpec) -> PodSpec {
     }
     let inits = rest.init_containers.iter_mut().flatten();
     let sidecars = inits.zip(old.init_containers.iter().flatten());
-    for (new, old) in sidecars.filter(|(_, old)| old.restart_policy.as_deref() == Some("Always")) {
+    for (new, old) in sidecars.filter(|(_, old)| is_sidecar(old)) {
         keep(new, old);
     }
     rest

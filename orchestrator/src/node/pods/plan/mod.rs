@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::backoff::{Backoffs, Wait};
 use super::containers::{Attempt, Containers, Ending, State};
+use crate::client::is_sidecar;
 use crate::node::probes::Verdicts;
 
 /// What a plan is made of.
@@ -110,11 +111,6 @@ impl RestartPolicy {
             Self::Never => false,
         }
     }
-}
-
-/// Whether an init container goes on beside the Pod's containers.
-pub fn is_sidecar(init: &Container) -> bool {
-    init.restart_policy.as_deref() == Some("Always")
 }
 
 /// Whether the containers of a Pod have had their turn: its init containers are done.

@@ -1,12 +1,37 @@
-//! What a Pod asks for.
+//! What a Pod asks for of its node, as whoever places, takes or shows it has to count it.
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource;
 
-use super::pod::is_sidecar;
-use super::{Amount, Resources};
-use crate::client::Quantity;
+use super::{Quantity, is_sidecar};
+
+/// So much of something. A quantity fits into 64 bits, but not always the sum of
+/// two, and a sum must be exact, as Pods are taken away from it again.
+pub type Amount = i128;
+
+/// Amounts of what every node has and Pods ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU in thousandths.
+    pub milli_cpu: Amount,
+    /// Memory in bytes.
+    pub memory: Amount,
+    /// Ephemeral storage in bytes.
+    pub ephemeral_storage: Amount,
+    /// Pods.
+    pub pods: Amount,
+}
+
+impl Resources {
+    /// Adds `other`, or takes it away if `sign` is -1.
+    pub fn add(&mut self, other: &Self, sign: Amount) {
+        self.milli_cpu += sign * other.milli_cpu;
+        self.memory += sign * other.memory;
+        self.ephemeral_storage += sign * other.ephemeral_storage;
+        self.pods += sign * other.pods;
+    }
+}
 
 /// What a container that asks for no CPU counts as when nodes are compared, in
 /// thousandths, so that such Pods spread too (upstream's DefaultMilliCPURequest).
@@ -29,15 +54,14 @@ impl Requests {
     /// The sum over containers, or the largest init container where that is more:
     /// init containers run one after another, before the others. Those that go on
     /// running beside them (restartPolicy Always) count from then on. The
-    /// overhead of the runtime class comes on top. A Pod that is being resized
-    /// counts as what it has or what it wants, whichever is more.
-    pub fn of(pod: &Pod) -> Self {
-        let Some(spec) = &pod.spec else { return Self::default() };
+    /// overhead of the runtime class comes on top. A Pod whose status says that
+    /// it is being resized counts as what it has or what it wants, whichever is more.
+    pub fn of(spec: &PodSpec, status: Option<&PodStatus>) -> Self {
         let mut sum = Self::default();
         let mut peak = Self::default();
         for container in spec.init_containers.iter().flatten() {
             if is_sidecar(container) {
-                sum.raise(&asked_or_held(container, pod));
+                sum.raise(&asked_or_held(container, status));
                 peak.largest(&sum);
             } else {
                 let mut while_it_runs = sum.clone();
@@ -46,7 +70,7 @@ impl Requests {
             }
         }
         for container in &spec.containers {
-            sum.raise(&asked_or_held(container, pod));
+            sum.raise(&asked_or_held(container, status));
         }
         sum.largest(&peak);
         sum.at_least(spec);
@@ -116,8 +140,8 @@ fn asked(container: &Container) -> Requests {
 
 /// What a container asks for, or what its node holds for it where that is more;
 /// the latter alone if the node can never give what it asks for.
-fn asked_or_held(container: &Container, pod: &Pod) -> Requests {
-    let mut statuses = pod.status.iter().flat_map(|status| {
+fn asked_or_held(container: &Container, status: Option<&PodStatus>) -> Requests {
+    let mut statuses = status.into_iter().flat_map(|status| {
         let (all, init) = (&status.container_statuses, &status.init_container_statuses);
         all.iter().chain(init).flatten()
     });
@@ -126,7 +150,7 @@ fn asked_or_held(container: &Container, pod: &Pod) -> Requests {
         return asked(container);
     };
     let wanted = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    let wanted = wanted.filter(|_| !is_infeasible(pod));
+    let wanted = wanted.filter(|_| !is_infeasible(status));
     let all = wanted.into_iter().chain(&given.requests).chain(allocated_resources);
     let mut most = Quantities::new();
     for (name, amount) in all.flatten() {
@@ -138,8 +162,8 @@ fn asked_or_held(container: &Container, pod: &Pod) -> Requests {
 }
 
 /// Whether the node has said that it can never do what a resize asks for.
-fn is_infeasible(pod: &Pod) -> bool {
-    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+fn is_infeasible(status: Option<&PodStatus>) -> bool {
+    let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
     let pending = conditions.find(|condition| condition.type_ == "PodResizePending");
     pending.is_some_and(|pending| pending.reason.as_deref() == Some("Infeasible"))
 }
@@ -184,7 +208,7 @@ mod tests {
     }
 
     fn requests(spec: Value) -> Requests {
-        Requests::of(&serde_json::from_value(json!({"spec": spec})).unwrap())
+        Requests::of(&serde_json::from_value(spec).unwrap(), None)
     }
 
     #[test]
@@ -204,15 +228,15 @@ mod tests {
     fn a_resize_counts_in_full_unless_the_node_can_never_do_it() {
         let pod = |wanted: &str, held: &str, reason: &str| {
             let resources = json!({"requests": {"cpu": held}});
-            let pod = json!({
-                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": wanted}}}]},
-                "status": {
-                    "containerStatuses": [{"name": "c", "image": "a", "imageID": "", "ready": true,
-                        "restartCount": 0, "resources": resources, "allocatedResources": {"cpu": held}}],
-                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
-                },
+            let wanted = json!({"requests": {"cpu": wanted}});
+            let spec = json!({"containers": [{"name": "c", "resources": wanted}]});
+            let status = json!({
+                "containerStatuses": [{"name": "c", "image": "a", "imageID": "", "ready": true,
+                    "restartCount": 0, "resources": resources, "allocatedResources": {"cpu": held}}],
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
             });
-            Requests::of(&serde_json::from_value(pod).unwrap()).resources.milli_cpu
+            let (spec, status) = (serde_json::from_value(spec), serde_json::from_value(status));
+            Requests::of(&spec.unwrap(), Some(&status.unwrap())).resources.milli_cpu
         };
         assert_eq!(pod("2", "1", "Deferred"), 2000);
         assert_eq!(pod("500m", "1", "Deferred"), 1000);
