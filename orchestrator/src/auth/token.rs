@@ -1,11 +1,17 @@
 //! Bearer tokens: compact JWTs signed by the cluster's key.
 //!
 //! They carry all that is needed to check them, so nothing about them is
-//! stored. The claims are those of Kubernetes' service account tokens, with
+//! stored; those seen lately are remembered, as a client sends the same one
+//! with each request and a signature takes longer to check than most requests
+//! take to answer. The claims are those of Kubernetes' service account tokens, with
 //! the groups of other callers beside them.
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
@@ -23,6 +29,9 @@ const TOKEN_MAX: usize = 8 * 1024;
 
 /// `{"alg":"ES256","typ":"JWT"}`; a token with another head is not ours.
 const HEADER: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// As many tokens as are remembered: far more than clients of a cluster have at a time.
+const REMEMBERED_MAX: usize = 1024;
 
 /// How much earlier a token is valid than it was issued, for clocks that differ.
 const LEEWAY: SignedDuration = SignedDuration::from_secs(10);
@@ -175,6 +184,8 @@ pub struct KeyError(ring::error::KeyRejected);
 pub struct Tokens {
     key: EcdsaKeyPair,
     random: SystemRandom,
+    /// What tokens say that were signed with the key; whom they are for and when is not checked yet.
+    signed: Mutex<HashMap<String, Arc<Claims>>>,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -189,7 +200,7 @@ impl Tokens {
         let random = SystemRandom::new();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
             .map_err(KeyError)?;
-        Ok(Self { key, random })
+        Ok(Self { key, random, signed: Mutex::default() })
     }
 
     /// A token that says `claims`.
@@ -206,7 +217,7 @@ impl Tokens {
     }
 
     /// What `token` says, if this cluster issued it for itself and it is valid now.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
         self.verify_for(&[ISSUER], token, now)
     }
 
@@ -216,7 +227,35 @@ impl Tokens {
         audiences: &[&str],
         token: &str,
         now: Timestamp,
-    ) -> Result<Claims, TokenError> {
+    ) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.signed(token)?;
+        if claims.meant_for(audiences).is_empty() {
+            let wanted = audiences.iter().map(|&audience| audience.to_owned()).collect();
+            return Err(TokenError::Audience(Words(claims.aud.clone()), Words(wanted)));
+        }
+        let now = now.as_second();
+        if now < claims.nbf || now >= claims.exp {
+            return Err(TokenError::Expired);
+        }
+        Ok(claims)
+    }
+
+    /// What `token` says, if this cluster issued it.
+    fn signed(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        if let Some(known) = self.signed.lock().get(token) {
+            return Ok(Arc::clone(known));
+        }
+        let claims = Arc::new(self.read(token)?);
+        let mut signed = self.signed.lock();
+        if signed.len() >= REMEMBERED_MAX {
+            // Those in use are back after one check each.
+            signed.clear();
+        }
+        signed.insert(token.to_owned(), Arc::clone(&claims));
+        Ok(claims)
+    }
+
+    fn read(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > TOKEN_MAX {
             return Err(TokenError::Malformed);
         }
@@ -231,18 +270,7 @@ impl Tokens {
             .map_err(|_| TokenError::Signature)?;
         let claims: Claims =
             serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed)?;
-        if claims.iss != ISSUER {
-            return Err(TokenError::Malformed);
-        }
-        if claims.meant_for(audiences).is_empty() {
-            let wanted = audiences.iter().map(|&audience| audience.to_owned()).collect();
-            return Err(TokenError::Audience(Words(claims.aud), Words(wanted)));
-        }
-        let now = now.as_second();
-        if now < claims.nbf || now >= claims.exp {
-            return Err(TokenError::Expired);
-        }
-        Ok(claims)
+        if claims.iss == ISSUER { Ok(claims) } else { Err(TokenError::Malformed) }
     }
 }
 
@@ -299,9 +327,11 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends() {
+    fn a_token_ends_also_one_that_is_remembered() {
         let tokens = tokens();
         let token = tokens.issue(&Claims::for_user(&User::node("n1"), at(1_000), HOUR));
+        let known = tokens.verify(&token, at(1_001)).unwrap();
+        assert!(Arc::ptr_eq(&known, &tokens.verify(&token, at(1_002)).unwrap()));
         for second in [0, 1_000 + 3_600] {
             let refused = tokens.verify(&token, at(second));
             assert!(matches!(refused, Err(TokenError::Expired)), "{refused:?}");
@@ -315,13 +345,26 @@ mod tests {
         assert!(matches!(ours.verify(&token, at(1)), Err(TokenError::Signature)));
         let mut claims = Claims::for_user(&User::node("n1"), at(0), HOUR);
         let token = ours.issue(&claims);
+        ours.verify(&token, at(1)).unwrap();
         claims.sub = "system:node:n2".into();
         let forged = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap());
         let (_, signature) = token.rsplit_once('.').unwrap();
         let forged = format!("{HEADER}.{forged}.{signature}");
         assert!(matches!(ours.verify(&forged, at(1)), Err(TokenError::Signature)));
+        assert_eq!(ours.signed.lock().len(), 1, "what is refused is not remembered");
         for nonsense in ["", "a", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
             assert!(matches!(ours.verify(nonsense, at(1)), Err(TokenError::Malformed)));
         }
+    }
+
+    #[test]
+    fn no_more_tokens_are_remembered_than_there_is_room_for() {
+        let tokens = tokens();
+        for number in 0..=REMEMBERED_MAX {
+            let user = User::node(&number.to_string());
+            let token = tokens.issue(&Claims::for_user(&user, at(0), HOUR));
+            assert_eq!(tokens.verify(&token, at(1)).unwrap().user(), user);
+        }
+        assert_eq!(tokens.signed.lock().len(), 1);
     }
 }
