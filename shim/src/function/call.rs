@@ -44,7 +44,6 @@ impl Call {
             Err(error) => (Err(failure(&error)), None),
         };
         let function = &self.function;
-        function.setup.requests.fetch_add(1, Ordering::Relaxed);
         match (ended, instance) {
             (Ok(whole), Some(instance)) => {
                 let whole = whole && !function.killed.is_cancelled();
@@ -59,6 +58,8 @@ impl Call {
             }
             (Ok(_), None) => {}
         }
+        // Who sees it counted finds its instance given back.
+        function.setup.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     fn instance(&self, start: Start) -> wasmtime::Result<Instance> {

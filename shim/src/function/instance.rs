@@ -108,7 +108,6 @@ impl Kept {
     pub(super) fn give_back(&self, setup: &Setup, mut instance: Instance, whole: bool) {
         instance.served += 1;
         let wanted = setup.reuse.is_some_and(|most| instance.served < NonZeroU64::get(most));
-        instance.store.data_mut().rest();
         if wanted
             && whole
             && instance.store.data_mut().resources() <= MAX_LEFT_OPEN
@@ -116,6 +115,7 @@ impl Kept {
             && !instance.store.data_mut().has_unfinished_body()
             && let Some(place) = setup.engine.try_idle()
         {
+            instance.store.data_mut().rest();
             let until = Instant::now() + IDLE_TIME;
             let mut idle = self.idle.lock();
             if idle.len() < MAX_IDLE {
