@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -100,7 +100,8 @@ impl EventRecorder {
     ) {
         let draft = Draft { about, type_, reason, message, time: self.clock.now() };
         if let Err(error) = self.queue.try_send(draft) {
-            debug!(error = %error, "event dropped");
+            let (TrySendError::Full(draft) | TrySendError::Closed(draft)) = &error;
+            debug!(%error, reason = %draft.reason, "event dropped");
         }
     }
 }
