@@ -41,6 +41,8 @@ const WORKERS: usize = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// The longest wait after a failure.
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
+/// A pass that loses more often in a row than this loses not because others are faster.
+const RACES_IN_A_ROW: u32 = 5;
 /// An informer that is behind for so long is broken; then better act on what
 /// is known than never again (client-go's expectations time out alike).
 const CATCH_UP: Duration = Duration::from_secs(300);
@@ -188,7 +190,7 @@ fn settle<C: Controller>(
                 return queue.done(key);
             }
             let failures = again(queue, key, entropy);
-            if answers(cause).any(is_race) {
+            if failures <= RACES_IN_A_ROW && answers(cause).any(is_race) {
                 debug!(controller = C::NAME, key = %key, error = cause, "pass lost a race");
             } else {
                 warn!(controller = C::NAME, key = %key, error = cause, failures, "pass failed");
