@@ -327,7 +327,8 @@ async fn the_last_words_of_a_container_are_its_message() {
     assert_eq!(own.as_deref(), Some("no more"));
     let elsewhere = json!({
         "terminationMessagePath": "/data/message",
-        "volumeMounts": [{"name": "v", "mountPath": "/data"}],
+        "env": [{"name": "WHO", "value": "me"}],
+        "volumeMounts": [{"name": "v", "mountPath": "/data", "subPathExpr": "$(WHO)"}],
     });
     let elsewhere = run("elsewhere", &["write", "/data/message", "by volume"], elsewhere).await;
     assert_eq!(elsewhere.as_deref(), Some("by volume"));

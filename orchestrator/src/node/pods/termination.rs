@@ -3,6 +3,7 @@
 //! The guest writes them to the file at `terminationMessagePath`, for which it
 //! is given a folder of its own, or finds one of its volumes there. Where it
 //! wrote none, the end of its log may serve, and else what the runtime says.
+use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,10 @@ const FILE_MAX: u64 = 4096;
 const LOG_MAX: usize = 2048;
 /// Lines of a log's end that stand for a message, as in Kubernetes.
 const LOG_LINES: u64 = 80;
+
+/// Where attempts write their last words, by container and number: the folder no link leads out
+/// of, and the file.
+pub(super) type Messages = HashMap<(String, u32), (PathBuf, PathBuf)>;
 
 /// The folder that an attempt's guests may write their last words to.
 pub(in crate::node) fn folder(pod_folder: &Path, container: &str, attempt: u32) -> PathBuf {
@@ -46,9 +51,13 @@ impl Worker {
         let Some(spec) = &pod.spec else { return };
         for (name, attempt) in self.containers.unheard() {
             let Some(container) = container_of(spec, &name) else { continue };
-            let mounts = crate::node::volumes::mounts(spec, container, &self.volumes, &[]);
-            let own = folder(&self.folder(), &name, attempt.attempt);
-            let (within, path) = file(container, &mounts.unwrap_or_default(), &own);
+            let place = self.messages.remove(&(name.clone(), attempt.attempt));
+            let (within, path) = place.unwrap_or_else(|| {
+                // It was started before the node was, and what variables it had is not known.
+                let mounts = crate::node::volumes::mounts(spec, container, &self.volumes, &[]);
+                let own = folder(&self.folder(), &name, attempt.attempt);
+                file(container, &mounts.unwrap_or_default(), &own)
+            });
             let written = tokio::task::spawn_blocking(move || read(&within, &path)).await;
             let mut words = written.ok().and_then(Result::ok).unwrap_or_default();
             if words.is_empty() && wants_log(container, &attempt) {
@@ -66,7 +75,7 @@ fn wants_log(container: &Container, attempt: &Attempt) -> bool {
 }
 
 /// Where the host finds what a guest wrote: the folder no link leads out of, and the file.
-fn file(container: &Container, mounts: &[Mount], own: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn file(container: &Container, mounts: &[Mount], own: &Path) -> (PathBuf, PathBuf) {
     let (parent, name) = split(container);
     match covering(mounts, &parent) {
         Some((mount, below)) => {

@@ -26,6 +26,7 @@ use super::inbox::Inbox;
 use super::plan::{self, End, Plan};
 use super::resize::Resizing;
 use super::sandbox::Sandbox;
+use super::termination::Messages;
 use super::{Attempt, Containers};
 use crate::client::is_sidecar;
 use crate::node::Node;
@@ -74,6 +75,8 @@ pub(super) struct Worker {
     /// When containers that could not be started are tried again.
     pub(super) held: BTreeMap<String, Timestamp>,
     pub(super) waiting: Waiting,
+    /// Where attempts write their last words.
+    pub(super) messages: Messages,
     pub(super) probes: Probes,
     pub(super) volumes: Volumes,
     pub(super) tasks: JoinSet<()>,
@@ -126,6 +129,7 @@ impl Worker {
             pull_failed: BTreeMap::new(),
             held: BTreeMap::new(),
             waiting: Waiting::new(),
+            messages: Messages::new(),
             tasks: JoinSet::new(),
             failure: None,
             disrupted: false,
