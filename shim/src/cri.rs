@@ -110,6 +110,17 @@ pub struct Mount {
     pub readonly: bool,
 }
 
+/// The texts of the files in `/etc` that say which names the Pod's network knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Etc {
+    /// `/etc/hosts`.
+    pub hosts: String,
+    /// `/etc/hostname`.
+    pub hostname: String,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: String,
+}
+
 /// What a container is to be.
 #[derive(Debug, Clone, Default)]
 pub struct ContainerConfig {
@@ -129,8 +140,8 @@ pub struct ContainerConfig {
     pub working_dir: String,
     /// Files.
     pub mounts: Vec<Mount>,
-    /// Folder of `hosts`, `hostname` and `resolv.conf`, which guests see in `/etc`.
-    pub etc: Option<PathBuf>,
+    /// What guests find in `/etc`; nothing where `None`.
+    pub etc: Option<Etc>,
     /// Whether the container may not write into its root file system (`readonlyRootFilesystem`).
     pub readonly_rootfs: bool,
     /// Log file, relative to the sandbox's log directory.

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use super::etc;
 use super::root::Root;
 use super::staging::Staging;
 use super::stdin::Stdin;
 use crate::beneath::{self, Opened};
-use crate::cri::Mount;
+use crate::cri::{Etc, Mount};
 use crate::logs::{LogFile, Outputs};
 
 /// Random bytes one call may ask for: keys and seeds are far smaller, and a
@@ -44,6 +45,9 @@ pub enum EnvironmentError {
     /// The image's root file system cannot be copied.
     #[error("cannot make the container's root file system")]
     Root(#[source] io::Error),
+    /// The files of the Pod's network cannot be written.
+    #[error("cannot write the files in /etc")]
+    Etc(#[source] io::Error),
     /// A folder that was there cannot be opened any more.
     #[error("cannot open the folder mounted at {0}")]
     Open(String, #[source] wasmtime::Error),
@@ -88,18 +92,24 @@ pub struct Stdio {
 }
 
 impl Environment {
-    /// Prepares what is mounted, over `root` if there is one; files are put into
+    /// Prepares what is mounted, and `etc`, over `root` if there is one; files are put into
     /// folders below `staging`, which goes with this. Blocks.
     pub fn new(
         args: Vec<String>,
         envs: Vec<(String, String)>,
         working_dir: &str,
         root: Option<Root>,
-        mounts: &[Mount],
+        mut mounts: Vec<Mount>,
+        etc: Option<Etc>,
         staging: Staging,
     ) -> Result<Self, EnvironmentError> {
         let working_dir = (!working_dir.is_empty()).then(|| working_dir.to_owned());
-        let sources = sources(mounts)?;
+        if let Some(etc) = etc {
+            let readonly = root.as_ref().is_some_and(|root| root.readonly);
+            mounts = etc::mounted(mounts, &etc, staging.folder(), root.is_some(), readonly)
+                .map_err(EnvironmentError::Etc)?;
+        }
+        let sources = sources(&mounts)?;
         let folders = match &root {
             Some(root) => rooted(root, sources, staging.folder())?,
             None => folders(sources, staging.folder())?,

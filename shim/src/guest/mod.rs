@@ -6,7 +6,7 @@
 
 pub mod ending;
 mod environment;
-pub mod etc;
+mod etc;
 mod hooks;
 mod root;
 mod staging;

@@ -21,7 +21,7 @@ use crate::cri::{
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
 use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function};
-use crate::guest::{Environment, Guest, Root, Staging, Stdin, ending, etc};
+use crate::guest::{Environment, Guest, Root, Staging, Stdin, ending};
 use crate::images::{Lease, StoredImage};
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
@@ -72,7 +72,7 @@ impl Container {
     pub(super) async fn create(
         id: Id,
         sandbox: &Sandbox,
-        config: ContainerConfig,
+        mut config: ContainerConfig,
         (image, lease): (&StoredImage, Option<Lease>),
         artifact: Arc<Artifact>,
         net: PodNet,
@@ -84,15 +84,14 @@ impl Container {
         let working_dir = image.working_dir(&config);
         let root = lease.map(|image| Root { image, readonly: config.readonly_rootfs });
         let own_files = root.as_ref().and_then(|root| root.own_files(staging.folder()));
-        let (has_root, is_readonly) = (root.is_some(), config.readonly_rootfs);
-        let mounts =
-            etc::mounts(config.mounts.clone(), config.etc.as_deref(), has_root, is_readonly);
+        let mounts = std::mem::take(&mut config.mounts);
+        let etc = config.etc.take().filter(|_| artifact.sees_files());
         let rotation = config.log_rotation;
         let file = log_path.clone();
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || {
             let log = LogFile::open(file, rotation, runtime);
-            (log, Environment::new(args, envs, &working_dir, root, &mounts, staging))
+            (log, Environment::new(args, envs, &working_dir, root, mounts, etc, staging))
         });
         let (log, environment) = opening.await.expect("opening files does not panic");
         let log = log.map_err(|source| RuntimeError::Io {

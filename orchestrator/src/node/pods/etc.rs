@@ -1,9 +1,8 @@
 //! The files of a Pod's network in `/etc`, as the kubelet and the runtimes below it write them.
-use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
+use shim::cri::Etc;
 
 use super::sandbox::{dns, hostname};
 
@@ -17,17 +16,13 @@ fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 ";
 
-/// Writes the files of a Pod into a folder. Blocks.
-pub(super) fn write(folder: &Path, pod: &Pod, ip: Option<IpAddr>, domain: &str) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for (name, text) in [
-        ("hostname", format!("{}\n", hostname(pod))),
-        ("hosts", hosts(pod, ip, domain)),
-        ("resolv.conf", resolver(pod, domain)),
-    ] {
-        std::fs::write(folder.join(name), text)?;
+/// What the guests of a Pod find there.
+pub(super) fn of(pod: &Pod, ip: Option<IpAddr>, domain: &str) -> Etc {
+    Etc {
+        hosts: hosts(pod, ip, domain),
+        hostname: format!("{}\n", hostname(pod)),
+        resolv_conf: resolver(pod, domain),
     }
-    Ok(())
 }
 
 fn hosts(pod: &Pod, ip: Option<IpAddr>, domain: &str) -> String {
@@ -89,31 +84,27 @@ mod tests {
 
     use super::*;
 
-    fn written(spec: serde_json::Value) -> [String; 3] {
+    fn written(spec: serde_json::Value) -> Etc {
         let pod = serde_json::from_value(json!({
             "metadata": {"name": "web-1", "namespace": "shop"}, "spec": spec,
         }));
-        let home = tempfile::tempdir().unwrap();
-        let ip = Some([10, 64, 0, 5].into());
-        write(home.path(), &pod.unwrap(), ip, "cluster.local").unwrap();
-        ["hostname", "hosts", "resolv.conf"]
-            .map(|name| std::fs::read_to_string(home.path().join(name)).unwrap())
+        of(&pod.unwrap(), Some([10, 64, 0, 5].into()), "cluster.local")
     }
 
     #[test]
     fn a_plain_pod_finds_itself_and_its_namespace() {
-        let [hostname, hosts, resolver] = written(json!({"containers": []}));
+        let Etc { hosts, hostname, resolv_conf } = written(json!({"containers": []}));
         assert_eq!(hostname, "web-1\n");
         assert_eq!(hosts, format!("{LOCAL}10.64.0.5\tweb-1\n"));
         assert_eq!(
-            resolver,
+            resolv_conf,
             "search shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
         );
     }
 
     #[test]
     fn what_a_pod_says_of_names_is_written() {
-        let [_, hosts, resolver] = written(json!({
+        let Etc { hosts, resolv_conf, .. } = written(json!({
             "containers": [], "hostname": "db", "subdomain": "pair", "dnsPolicy": "None",
             "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a", "b"]}],
             "dnsConfig": {
@@ -124,6 +115,6 @@ mod tests {
         let own = "10.64.0.5\tdb.pair.shop.svc.cluster.local\tdb\n";
         let aliases = "\n# Entries added by HostAliases.\n10.0.0.1\ta\tb\n";
         assert_eq!(hosts, format!("{LOCAL}{own}{aliases}"));
-        assert_eq!(resolver, "search corp\nnameserver 192.0.2.1\noptions ndots:2 edns0\n");
+        assert_eq!(resolv_conf, "search corp\nnameserver 192.0.2.1\noptions ndots:2 edns0\n");
     }
 }

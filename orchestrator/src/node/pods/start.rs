@@ -1,8 +1,6 @@
 //! Starts one container: its image, what it is given, then the container itself.
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -233,16 +231,17 @@ impl Worker {
     }
 
     fn config(
-        &self,
+        &mut self,
         container: &Container,
         image: ImageRef,
         objects: &Objects,
     ) -> Result<ContainerConfig, Failure> {
         security::non_root(&self.pod, container).map_err(|e| Failure::of_config(&e))?;
         let services = self.node.services_of(self.namespace());
+        let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
         let context = environment::Context {
             pod: &self.pod,
-            ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip),
+            ip,
             host_ip: self.node.config.host_ip,
             objects,
             services: &services,
@@ -272,8 +271,10 @@ impl Worker {
             std::fs::create_dir_all(&own).map_err(|e| Failure::of_config(&e))?;
             mounts.push(mount);
         }
+        let message = termination::file(container, &mounts, &own);
+        self.messages.insert((container.name.clone(), attempt), message);
         Ok(ContainerConfig {
-            etc: Some(self.etc().map_err(|e| Failure::of_config(&e))?),
+            etc: Some(etc::of(&self.pod, ip, &self.node.config.cluster_domain)),
             readonly_rootfs: security.and_then(|s| s.read_only_root_filesystem) == Some(true),
             name: container.name.clone(),
             attempt,
@@ -293,14 +294,6 @@ impl Worker {
             labels: labels(container),
             envs,
         })
-    }
-
-    /// The folder of what guests find in `/etc`.
-    fn etc(&self) -> io::Result<PathBuf> {
-        let folder = self.folder().join("etc");
-        let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
-        etc::write(&folder, &self.pod, ip, &self.node.config.cluster_domain)?;
-        Ok(folder)
     }
 
     /// Waits for something slow; what is slow shows in the status.
