@@ -7,72 +7,44 @@ use crate::client::{Catalog, Served};
 /// A kind that the server does not serve.
 #[derive(Debug)]
 struct Lacking {
-    /// Its name in the plural, and what else it is called.
-    names: &'static [&'static str],
     kind: &'static str,
+    /// Its name in the plural, and the short ones.
+    names: &'static [&'static str],
     instead: &'static str,
 }
 
 const LACKING: &[Lacking] = &[
-    Lacking {
-        names: &["persistentvolumeclaims", "persistentvolumeclaim", "pvc"],
-        kind: "PersistentVolumeClaim",
-        instead: VOLUMES,
-    },
-    Lacking {
-        names: &["persistentvolumes", "persistentvolume", "pv"],
-        kind: "PersistentVolume",
-        instead: VOLUMES,
-    },
-    Lacking {
-        names: &["storageclasses", "storageclass", "sc"],
-        kind: "StorageClass",
-        instead: VOLUMES,
-    },
-    Lacking {
-        names: &["statefulsets", "statefulset", "sts"],
-        kind: "StatefulSet",
-        instead: "use a Deployment, with a hostPath volume if its files are to stay",
-    },
-    Lacking {
-        names: &["daemonsets", "daemonset", "ds"],
-        kind: "DaemonSet",
-        instead: "use a Deployment: there is one node",
-    },
-    Lacking {
-        names: &["replicationcontrollers", "replicationcontroller", "rc"],
-        kind: "ReplicationController",
-        instead: "use a Deployment",
-    },
-    Lacking {
-        names: &["networkpolicies", "networkpolicy", "netpol"],
-        kind: "NetworkPolicy",
-        instead: "every Pod reaches every other",
-    },
-    Lacking {
-        names: &["resourcequotas", "resourcequota", "quota"],
-        kind: "ResourceQuota",
-        instead: "set limits on the containers",
-    },
-    Lacking {
-        names: &["limitranges", "limitrange", "limits"],
-        kind: "LimitRange",
-        instead: "set limits on the containers",
-    },
-    Lacking {
-        names: &["customresourcedefinitions", "customresourcedefinition", "crd", "crds"],
-        kind: "CustomResourceDefinition",
-        instead: "the kinds it has are those of `podium get` with Tab",
-    },
-    Lacking { names: &["roles", "role"], kind: "Role", instead: RULES },
-    Lacking { names: &["rolebindings", "rolebinding"], kind: "RoleBinding", instead: RULES },
-    Lacking { names: &["clusterroles", "clusterrole"], kind: "ClusterRole", instead: RULES },
-    Lacking {
-        names: &["clusterrolebindings", "clusterrolebinding"],
-        kind: "ClusterRoleBinding",
-        instead: RULES,
-    },
+    lacking("PersistentVolumeClaim", &["persistentvolumeclaims", "pvc"], VOLUMES),
+    lacking("PersistentVolume", &["persistentvolumes", "pv"], VOLUMES),
+    lacking("StorageClass", &["storageclasses", "sc"], VOLUMES),
+    lacking(
+        "StatefulSet",
+        &["statefulsets", "sts"],
+        "use a Deployment, with a hostPath volume if its files are to stay",
+    ),
+    lacking("DaemonSet", &["daemonsets", "ds"], "use a Deployment: there is one node"),
+    lacking("ReplicationController", &["replicationcontrollers", "rc"], "use a Deployment"),
+    lacking("NetworkPolicy", &["networkpolicies", "netpol"], "every Pod reaches every other"),
+    lacking("ResourceQuota", &["resourcequotas", "quota"], "set limits on the containers"),
+    lacking("LimitRange", &["limitranges", "limits"], "set limits on the containers"),
+    lacking(
+        "CustomResourceDefinition",
+        &["customresourcedefinitions", "crd", "crds"],
+        "the kinds it has are those of `podium get` with Tab",
+    ),
+    lacking("Role", &["roles"], RULES),
+    lacking("RoleBinding", &["rolebindings"], RULES),
+    lacking("ClusterRole", &["clusterroles"], RULES),
+    lacking("ClusterRoleBinding", &["clusterrolebindings"], RULES),
 ];
+
+const fn lacking(
+    kind: &'static str,
+    names: &'static [&'static str],
+    instead: &'static str,
+) -> Lacking {
+    Lacking { kind, names, instead }
+}
 
 const VOLUMES: &str = "use an emptyDir for files that go with the Pod, or a hostPath below a folder of `podium up --allow-host-path DIR` for those that stay";
 
@@ -102,7 +74,9 @@ pub(super) fn find<'c>(catalog: &'c Catalog, word: &str) -> anyhow::Result<&'c S
 fn of_word(unknown: &UnknownResource) -> Option<&'static Lacking> {
     let word = unknown.word.to_lowercase();
     let name = word.split('.').next().unwrap_or_default();
-    LACKING.iter().find(|lacking| lacking.names.contains(&name))
+    LACKING
+        .iter()
+        .find(|lacking| lacking.names.contains(&name) || lacking.kind.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
