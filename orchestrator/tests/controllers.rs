@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use support::gone_or_done;
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 
 struct Cluster {
     client: Client,

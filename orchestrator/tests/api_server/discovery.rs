@@ -77,18 +77,6 @@ async fn openapi_is_named_by_its_hash() {
 }
 
 #[tokio::test]
-async fn every_resource_stands_once() {
-    let mut names: Vec<_> = podium::apis::builtin()
-        .iter()
-        .map(|row| format!("{} {} {}", row.gvk.group, row.gvk.version, row.plural))
-        .collect();
-    names.sort_unstable();
-    let all = names.len();
-    names.dedup();
-    assert_eq!(names.len(), all, "{names:?}");
-}
-
-#[tokio::test]
 async fn what_is_measured_has_schemas() {
     let cluster = Cluster::start().await;
     let document = cluster.get("/openapi/v3/apis/metrics.k8s.io/v1beta1").await.json;

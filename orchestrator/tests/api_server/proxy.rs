@@ -155,7 +155,7 @@ async fn who_waits_for_a_pod_holds_up_nobody_else() {
         let request = Request::get(format!("{PODS}/p:80/proxy/")).extension(admin());
         waiting.spawn(cluster.router.clone().oneshot(request.body(Body::empty()).unwrap()));
     }
-    let patience = Duration::from_secs(10);
+    let patience = Duration::from_secs(60);
     let all_wait = async {
         while network.0.load(Ordering::Relaxed) < max_long_running {
             tokio::task::yield_now().await;
