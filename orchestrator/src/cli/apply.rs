@@ -3,14 +3,12 @@ use anyhow::{Context as _, Result};
 use http::Method;
 use serde_json::Value;
 
+use super::failures::Failures;
 use super::manifests::{Document, Files};
 use super::output::{Format, OBJECT_FORMS, one_of};
 use super::session::{Body, Cluster, Query, Session};
 use super::targets::text;
 use super::{UsageError, say};
-
-/// How a server answers to a patch of a type that it does not know.
-const UNSUPPORTED: u16 = 415;
 
 /// Flags of `podium apply`.
 #[derive(Debug, clap::Args)]
@@ -67,8 +65,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let session = args.cluster.open().await?;
     let note = if args.dry_run { " (server dry run)" } else { "" };
     let mut objects = Vec::new();
+    let mut failures = Failures::default();
     for document in &documents {
-        let applied = apply(&session, document, args.dry_run).await?;
+        let applied = apply(&session, document, args.dry_run).await;
+        let Some(applied) = failures.take(applied)? else { continue };
         match &args.output {
             None => say(&format!("{} {}{note}\n", applied.name, applied.outcome.word()))?,
             Some(Format::Name) => say(&format!("{}\n", applied.name))?,
@@ -76,9 +76,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
         }
     }
     match &args.output {
-        Some(format) if !objects.is_empty() => say(&format.objects(&objects)?),
-        _ => Ok(()),
+        Some(format) if !objects.is_empty() => say(&format.objects(&objects)?)?,
+        _ => {}
     }
+    failures.end()
 }
 
 /// Applies one object.
@@ -109,22 +110,9 @@ async fn try_apply(session: &Session, object: &Value, dry_run: bool) -> Result<A
         Err(error) => return Err(error.into()),
     };
     // What somebody else set is taken over: a person who applies a file means what it says.
-    let forced = query.clone().with("force", "true");
+    let forced = query.with("force", "true");
     let patch = Body::Patch("application/apply-patch+yaml", object);
-    let applied = session.send(Method::PATCH, &forced.on(&path), patch).await;
-    let after = match (applied, &before) {
-        (Ok(after), _) => after,
-        // A server without server-side apply: fields that left the manifest stay there.
-        (Err(error), None) if error.code() == UNSUPPORTED => {
-            let collection = query.on(&served.path(Some(namespace), None));
-            session.send(Method::POST, &collection, Body::Json(object)).await?
-        }
-        (Err(error), Some(_)) if error.code() == UNSUPPORTED => {
-            let patch = Body::Patch("application/merge-patch+json", object);
-            session.send(Method::PATCH, &query.on(&path), patch).await?
-        }
-        (Err(error), _) => return Err(error.into()),
-    };
+    let after = session.send(Method::PATCH, &forced.on(&path), patch).await?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
     let outcome = match before {
         None => Outcome::Created,

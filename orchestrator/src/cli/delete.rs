@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::failures::Failures;
 use super::manifests::Files;
 use super::session::{Body, Cluster, Session};
 use super::targets::{self, Selection, Target, path_of, text};
@@ -82,26 +83,25 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let manner = manner(&args)?;
     let documents = args.files.read()?;
     let session = args.cluster.open().await?;
+    if !documents.is_empty() && !args.words.is_empty() {
+        return Err(UsageError("name objects or files (-f), not both".into()).into());
+    }
+    let mut failures = Failures::default();
     let mut leaving = Vec::new();
     for document in &documents {
-        let served = session.resource_of(&document.object).await?;
-        let metadata = &document.object["metadata"];
-        let namespace = metadata["namespace"].as_str().unwrap_or(&session.namespace);
-        let name = text(&metadata["name"]);
-        let path = served.path(Some(namespace), Some(name));
-        leaving.extend(delete(&args, &session, served, name, path, &manner).await?);
+        let deleted = delete_described(&args, &session, &document.object, &manner).await;
+        leaving.extend(failures.take(deleted)?.flatten());
     }
     if documents.is_empty() {
         for (served, name, path) in chosen(&args, &session).await? {
-            leaving.extend(delete(&args, &session, served, &name, path, &manner).await?);
+            let deleted = delete(&args, &session, served, &name, path, &manner).await;
+            leaving.extend(failures.take(deleted)?.flatten());
         }
-    } else if !args.words.is_empty() {
-        return Err(UsageError("name objects or files (-f), not both".into()).into());
     }
-    if args.no_wait || !args.wait || args.dry_run {
-        return Ok(());
+    if !args.no_wait && args.wait && !args.dry_run {
+        wait(&session, &leaving, args.timeout).await?;
     }
-    wait(&session, &leaving, args.timeout).await
+    failures.end()
 }
 
 fn manner(args: &Args) -> Result<Manner> {
@@ -157,6 +157,20 @@ async fn chosen<'s>(
         progress("No resources found");
     }
     Ok(chosen)
+}
+
+/// Deletes what a manifest describes.
+async fn delete_described(
+    args: &Args,
+    session: &Session,
+    object: &Value,
+    manner: &Manner,
+) -> Result<Option<Leaving>> {
+    let served = session.resource_of(object).await?;
+    let metadata = &object["metadata"];
+    let namespace = metadata["namespace"].as_str().unwrap_or(&session.namespace);
+    let name = text(&metadata["name"]);
+    delete(args, session, served, name, served.path(Some(namespace), Some(name)), manner).await
 }
 
 async fn delete(

@@ -4,6 +4,7 @@ use futures::TryStreamExt as _;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
+use super::failures::Failures;
 use super::output::table::{self, Grid, Look, Table};
 use super::output::{ALL_FORMS, Format, one_of};
 use super::session::{Cluster, Query, Session};
@@ -60,10 +61,17 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if args.output.as_ref().is_some_and(Format::wants_objects) {
         return objects(&args, &session, &targets).await;
     }
-    tables(&args, &session, &targets).await
+    let mut failures = Failures::default();
+    tables(&args, &session, &targets, &mut failures).await?;
+    failures.end()
 }
 
-async fn tables(args: &Args, session: &Session, targets: &[Target<'_>]) -> Result<()> {
+async fn tables(
+    args: &Args,
+    session: &Session,
+    targets: &[Target<'_>],
+    failures: &mut Failures,
+) -> Result<()> {
     let mut printed = false;
     let types: std::collections::BTreeSet<_> =
         targets.iter().map(|target| target.served().qualified()).collect();
@@ -73,7 +81,7 @@ async fn tables(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resul
         let same = rest.iter().take_while(|target| target.served() == served).count();
         let (these, others) = rest.split_at(same);
         rest = others;
-        let Some(table) = fetch(args, session, these).await? else { continue };
+        let Some(table) = fetch(args, session, these, failures).await? else { continue };
         if table.rows.is_empty() && !args.watch {
             continue;
         }
@@ -100,7 +108,7 @@ async fn tables(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resul
             return follow(args, session, first, table, look, grid).await;
         }
     }
-    if !printed && !args.ignore_not_found {
+    if !printed && !args.ignore_not_found && !failures.any() {
         progress(&nothing(args, session, targets));
     }
     Ok(())
@@ -115,7 +123,12 @@ fn nothing(args: &Args, session: &Session, targets: &[Target<'_>]) -> String {
 }
 
 /// The table of targets of one type.
-async fn fetch(args: &Args, session: &Session, targets: &[Target<'_>]) -> Result<Option<Table>> {
+async fn fetch(
+    args: &Args,
+    session: &Session,
+    targets: &[Target<'_>],
+    failures: &mut Failures,
+) -> Result<Option<Table>> {
     let mut whole: Option<Table> = None;
     for target in targets {
         let path = match target {
@@ -128,7 +141,9 @@ async fn fetch(args: &Args, session: &Session, targets: &[Target<'_>]) -> Result
             (Ok(table), _) => table,
             (Err(error), _) if args.ignore_not_found && error.code() == 404 => continue,
             (Err(error), Target::One(served, name)) => {
-                return Err(targets::with_hint(session, served, name, error).await);
+                let missing = targets::with_hint(session, served, name, error).await;
+                failures.take::<()>(Err(missing))?;
+                continue;
             }
             (Err(error), Target::All(_)) => return Err(error.into()),
         };
@@ -195,6 +210,7 @@ async fn follow(
 
 async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Result<()> {
     let mut found: Vec<(&Served, Value)> = Vec::new();
+    let mut failures = Failures::default();
     for target in targets {
         let these = targets::objects(session, std::slice::from_ref(target), &args.selection).await;
         match these {
@@ -204,7 +220,7 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
                     .downcast_ref()
                     .is_some_and(|error: &super::session::RequestError| error.code() == 404);
                 if !(missing && args.ignore_not_found) {
-                    return Err(error);
+                    failures.take::<()>(Err(error))?;
                 }
             }
         }
@@ -219,7 +235,7 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
         }
     } else if let ([Target::One(..)], [(_, object)]) = (targets, found.as_slice()) {
         say(&format.document(object)?)?;
-    } else if !(found.is_empty() && args.ignore_not_found) {
+    } else if !(found.is_empty() && (args.ignore_not_found || failures.any())) {
         let items: Vec<Value> = found.iter().map(|(_, object)| object.clone()).collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""},
             "items": items});
@@ -230,7 +246,7 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
     {
         return follow_objects(args, session, target, &format.without_heading()).await;
     }
-    Ok(())
+    failures.end()
 }
 
 async fn follow_objects(

@@ -21,6 +21,7 @@ mod describe;
 mod doctor;
 mod duration;
 mod events;
+mod failures;
 mod generate;
 mod get;
 pub mod kubeconfig;
@@ -133,6 +134,7 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     match run(podium.command) {
         Ok(code) => code,
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) if error.is::<failures::Told>() => ExitCode::FAILURE,
         Err(error) => {
             complain(&error);
             let usage = error.chain().any(|cause| cause.is::<UsageError>());

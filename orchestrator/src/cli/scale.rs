@@ -3,6 +3,7 @@ use anyhow::{Result, bail};
 use http::Method;
 use serde_json::json;
 
+use super::failures::Failures;
 use super::session::{Body, Cluster};
 use super::targets::{self, Selection, path_of, text};
 use super::{UsageError, completion, say};
@@ -38,7 +39,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
         let what = target.served().qualified();
         bail!("{what} cannot be scaled; what makes Pods can, such as deployments and replicasets");
     }
-    for (served, object) in targets::objects(&session, &targets, &args.selection).await? {
+    let mut failures = Failures::default();
+    for (served, object) in
+        targets::readable(&session, &targets, &args.selection, &mut failures).await?
+    {
         let slashed = served.slashed(text(&object["metadata"]["name"]));
         let now = object["spec"]["replicas"].as_u64().unwrap_or(1);
         if let Some(expected) = args.current_replicas.filter(|expected| *expected != now) {
@@ -50,5 +54,5 @@ pub(super) async fn run(args: Args) -> Result<()> {
         session.send(Method::PATCH, &path, body).await?;
         say(&format!("{slashed} scaled\n"))?;
     }
-    Ok(())
+    failures.end()
 }

@@ -2,6 +2,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
+use super::failures::Failures;
 use super::session::{Query, RequestError, Session};
 use super::{UsageError, lacking};
 use crate::client::discovery::nearest;
@@ -164,6 +165,21 @@ pub(super) async fn objects<'c>(
                 }
             }
         }
+    }
+    Ok(found)
+}
+
+/// As [`objects`], without those that cannot be read, which are told.
+pub(super) async fn readable<'c>(
+    session: &Session,
+    targets: &[Target<'c>],
+    selection: &Selection,
+    failures: &mut Failures,
+) -> Result<Vec<(&'c Served, Value)>> {
+    let mut found = Vec::new();
+    for target in targets {
+        let these = objects(session, std::slice::from_ref(target), selection).await;
+        found.extend(failures.take(these)?.unwrap_or_default());
     }
     Ok(found)
 }

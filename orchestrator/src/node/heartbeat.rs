@@ -50,7 +50,7 @@ pub(super) async fn run(node: Arc<Node>) {
 enum Seen {
     /// As it is.
     Right,
-    /// Not ready, or not at all: somebody deleted it.
+    /// Not ready, without the extended resources of its capacity, or deleted.
     Wrong,
     /// The API did not answer.
     Nothing,

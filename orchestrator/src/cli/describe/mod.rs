@@ -5,6 +5,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::failures::Failures;
 use super::output::table::{Grid, pairs};
 use super::output::{Tone, paint, tone};
 use super::session::{Cluster, Session};
@@ -52,8 +53,9 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> Result<()> {
     let session = args.cluster.open().await?;
     let targets = targets::parse(session.catalog().await?, &args.words)?;
-    let found = targets::objects(&session, &targets, &args.selection).await?;
-    if found.is_empty() {
+    let mut failures = Failures::default();
+    let found = targets::readable(&session, &targets, &args.selection, &mut failures).await?;
+    if found.is_empty() && !failures.any() {
         progress("No resources found");
     }
     for (i, (served, object)) in found.iter().enumerate() {
@@ -79,7 +81,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         };
         say(&text)?;
     }
-    Ok(())
+    failures.end()
 }
 
 async fn describe(

@@ -1,21 +1,9 @@
 //! The machine: ports, limits, names, and variables that lead loopback astray.
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Finding;
 use crate::platform::{self, Limit};
-
-/// Where the gateway listens unless `podium up` is told another address.
-pub(super) const DEFAULT_GATEWAY: &str = "127.0.0.1:8080";
-
-/// The ports that `podium up` uses unless it is told others, with the flags that tell.
-pub(super) const DEFAULT_PORTS: &[(u16, &str)] = &[
-    (6443, "--api-addr"),
-    (5001, "--registry-addr"),
-    (8080, "--gateway-addr"),
-    (8443, "--gateway-tls-addr"),
-    (10250, "--node-api-addr"),
-];
 
 /// Linux' own default: enough for some thousands of guests with an instance each.
 const ENOUGH_MAPS: u64 = 65_530;
@@ -87,13 +75,13 @@ fn proxy(proxies: &[&str], exempt: &str) -> Finding {
 }
 
 /// Whether ports are free that `podium up` will want.
-pub(super) fn ports(wanted: &[(u16, &str)]) -> Vec<Finding> {
-    wanted.iter().map(|(port, flag)| port_is_free(*port, flag)).collect()
+pub(super) fn ports(wanted: &[(String, SocketAddr)]) -> Vec<Finding> {
+    wanted.iter().map(|(flag, address)| port_is_free(flag, *address)).collect()
 }
 
-fn port_is_free(port: u16, flag: &str) -> Finding {
+fn port_is_free(flag: &str, address: SocketAddr) -> Finding {
     const PORTS: &str = "ports";
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let port = address.port();
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(PORTS, format!("{port} is free")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -160,12 +148,12 @@ mod tests {
     #[test]
     fn a_port_in_use_is_found_with_a_way_out() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let found = port_is_free(port, "--api-addr");
+        let address = listener.local_addr().unwrap();
+        let found = port_is_free("--api-addr", address);
         assert_eq!(found.level, Level::Error, "{found:?}");
         assert!(found.fix.unwrap().contains("--api-addr"));
         drop(listener);
-        assert_eq!(port_is_free(port, "--api-addr").level, Level::Ok);
+        assert_eq!(port_is_free("--api-addr", address).level, Level::Ok);
     }
 
     #[test]

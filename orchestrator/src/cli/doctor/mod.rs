@@ -11,6 +11,7 @@ use super::data_dir::{DataDir, Holder, Running, holder};
 use super::output::{DOCUMENT_FORMS, Format, Tone, one_of, paint};
 use super::say;
 use super::session::Cluster;
+use super::up;
 
 mod certificates;
 mod cluster;
@@ -84,13 +85,15 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let runs = matches!(holder(&data_dir), Ok(Holder::Process(_)));
     findings.extend(certificates::check(&data_dir));
     findings.extend(machine::check(&data_dir));
+    let defaults = up::default_addresses();
+    let by_default = || defaults.iter().find(|(flag, _)| flag == "--gateway-addr");
     let gateway = running.as_ref().map(|running| running.gateway.clone());
-    let gateway = gateway.unwrap_or_else(|| machine::DEFAULT_GATEWAY.to_owned());
+    let gateway = gateway.or_else(|| by_default().map(|(_, address)| address.to_string()));
     match running.filter(|_| runs) {
         Some(running) => findings.extend(cluster::check(&data_dir, &running, &args.cluster).await),
-        None => findings.extend(machine::ports(machine::DEFAULT_PORTS)),
+        None => findings.extend(machine::ports(&defaults)),
     }
-    findings.extend(machine::names(&gateway).await);
+    findings.extend(machine::names(&gateway.unwrap_or_default()).await);
     findings.extend(cluster::context(&data_dir));
     print(&args, &findings)?;
     let broken = findings.iter().any(|finding| finding.level == Level::Error);

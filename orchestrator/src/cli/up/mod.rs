@@ -66,6 +66,16 @@ pub(super) struct Args {
     wait: bool,
 }
 
+/// The flags that say where a part listens, with where it does so by default.
+pub(super) fn default_addresses() -> Vec<(String, SocketAddr)> {
+    let command = <Args as clap::Args>::augment_args(clap::Command::new("up"));
+    let address = |arg: &clap::Arg| {
+        let text = arg.get_default_values().first()?.to_str()?;
+        Some((format!("--{}", arg.get_long()?), text.parse().ok()?))
+    };
+    command.get_arguments().filter_map(address).collect()
+}
+
 /// Runs until the process is told to stop.
 pub(super) async fn run(args: Args) -> Result<()> {
     let strategy = args.scoring_strategy.parse::<scheduler::Strategy>();
@@ -214,6 +224,13 @@ mod tests {
             error.starts_with("--allow-host-path no/such/folder: there is no such folder"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_addresses_by_default_are_those_of_the_flags() {
+        let addresses = default_addresses();
+        assert_eq!(addresses.len(), 5, "{addresses:?}");
+        assert!(addresses.contains(&("--gateway-addr".into(), "127.0.0.1:8080".parse().unwrap())));
     }
 
     #[test]
