@@ -147,8 +147,8 @@ impl Cluster {
         let [program, before @ ..] = self.options.program.as_slice() else {
             panic!("options name a program")
         };
-        assert!(before.is_empty(), "a program alone");
-        Tool::at(program).env("PODIUM_DATA_DIR", &self.data_dir().display().to_string())
+        let tool = Tool::at(program).before(before);
+        tool.env("PODIUM_DATA_DIR", &self.data_dir().display().to_string())
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Output {
 #[derive(Debug, Clone)]
 pub struct Tool {
     program: PathBuf,
+    /// What every call begins with.
+    before: Vec<PathBuf>,
     environment: Vec<(String, String)>,
 }
 
@@ -56,12 +58,19 @@ impl Tool {
             );
             eprintln!("SKIPPED: {name} is not installed");
         }
-        found.map(|program| Self { program, environment: Vec::new() })
+        found.map(Self::at)
     }
 
     /// A tool at this path.
     pub fn at(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), environment: Vec::new() }
+        Self { program: program.into(), before: Vec::new(), environment: Vec::new() }
+    }
+
+    /// This tool with words that every call begins with.
+    #[must_use]
+    pub fn before(mut self, words: &[PathBuf]) -> Self {
+        self.before.extend_from_slice(words);
+        self
     }
 
     /// This tool with one more environment variable.
@@ -74,7 +83,7 @@ impl Tool {
     /// Runs it with this input; what it prints is the test's to judge.
     pub async fn try_run(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(&self.program);
-        command.args(arguments.iter().map(OsStr::new)).stdin(Stdio::piped());
+        command.args(&self.before).args(arguments.iter().map(OsStr::new)).stdin(Stdio::piped());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let input = input.to_owned();

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -64,27 +65,32 @@ impl Task {
         self.shared.push(self.clone());
     }
 
-    /// Runs one slice of a task taken from the queue.
-    pub(super) fn run_queued(self: &Arc<Self>) {
+    /// Runs one slice of a task taken from the queue; as [`Self::run`].
+    pub(super) fn run_queued(self: &Arc<Self>, charged: Option<Duration>) -> Duration {
         self.state.store(RUNNING, Ordering::SeqCst);
-        self.run();
+        self.run(charged.unwrap_or_else(thread_cpu_time))
     }
 
-    /// Runs one slice on this thread and charges it.
-    pub(super) fn run(self: &Arc<Self>) {
-        if self.slice() {
+    /// Runs one slice on this thread and charges what the thread has used since `charged`;
+    /// up to when it is charged then.
+    pub(super) fn run(self: &Arc<Self>, charged: Duration) -> Duration {
+        let ended = self.slice();
+        let now = thread_cpu_time();
+        self.account.charge(now.saturating_sub(charged));
+        if ended {
             self.state.store(DONE, Ordering::SeqCst);
-            return;
+            return now;
         }
         // An abort during the slice found the future locked and left it to us.
         if self.aborted.load(Ordering::SeqCst) {
             self.drop_future();
-            return;
+            return now;
         }
         let idle = self.state.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst);
         if idle.is_err() {
             self.enqueue();
         }
+        now
     }
 
     /// Ends the guest: now, or if it runs, at the end of its slice.
@@ -98,7 +104,6 @@ impl Task {
         let waker = Waker::from(self.clone());
         let mut slot = self.future.lock();
         let Some(future) = slot.as_mut() else { return true };
-        let before = thread_cpu_time();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.as_mut().poll(&mut Context::from_waker(&waker))
         }));
@@ -109,7 +114,6 @@ impl Task {
         if ended {
             *slot = None;
         }
-        self.account.charge(thread_cpu_time().saturating_sub(before));
         ended
     }
 

@@ -11,6 +11,7 @@ mod hyper_server;
 mod nodes;
 mod pods;
 mod process;
+mod quota;
 mod scheduler;
 mod startup;
 
@@ -20,7 +21,7 @@ use anyhow::{Result, bail};
 use podium_tests::{Cluster, Options};
 
 /// The sections, in the order they run.
-const SECTIONS: &[&str] = &["startup", "api", "pods", "functions", "scheduler", "nodes"];
+const SECTIONS: &[&str] = &["startup", "api", "pods", "functions", "quota", "scheduler", "nodes"];
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().collect();
@@ -57,6 +58,7 @@ async fn run(wanted: &[String]) -> Result<()> {
             "api" => api::run().await?,
             "pods" => pods::run().await?,
             "scheduler" => scheduler::run()?,
+            "quota" => quota::run().await?,
             "nodes" => nodes::run().await?,
             _ => functions::run().await?,
         }
