@@ -28,6 +28,7 @@ mod sidecar;
 mod status;
 mod taint;
 mod version;
+pub mod yaml;
 
 pub use age::{age, human_duration, whole_seconds};
 pub use authorize::{Attributes, Authorizer, Decision, Owner, Rule, User};

@@ -3,12 +3,12 @@ use anyhow::{Context as _, Result};
 use http::Method;
 use serde_json::Value;
 
+use super::UsageError;
 use super::failures::Failures;
 use super::manifests::{Document, Files};
-use super::output::{Format, OBJECT_FORMS, one_of};
+use super::output::{Format, OBJECT_FORMS, Report, one_of};
 use super::session::{Body, Cluster, Query, Session};
 use super::targets::text;
-use super::{UsageError, say};
 
 /// Flags of `podium apply`.
 #[derive(Debug, clap::Args)]
@@ -64,21 +64,15 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let documents = args.files.read()?;
     let session = args.cluster.open().await?;
     let note = if args.dry_run { " (server dry run)" } else { "" };
-    let mut objects = Vec::new();
+    let mut report = Report::new(&args.output);
     let mut failures = Failures::default();
     for document in &documents {
         let applied = apply(&session, document, args.dry_run).await;
         let Some(applied) = failures.take(applied)? else { continue };
-        match &args.output {
-            None => say(&format!("{} {}{note}\n", applied.name, applied.outcome.word()))?,
-            Some(Format::Name) => say(&format!("{}\n", applied.name))?,
-            Some(_) => objects.push(applied.object),
-        }
+        let done = format!("{}{note}", applied.outcome.word());
+        report.add(&applied.name, &done, applied.object)?;
     }
-    match &args.output {
-        Some(format) if !objects.is_empty() => say(&format.objects(&objects)?)?,
-        _ => {}
-    }
+    report.end()?;
     failures.end()
 }
 

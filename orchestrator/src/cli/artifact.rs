@@ -42,6 +42,9 @@ pub(super) struct Guest {
     path: PathBuf,
 }
 
+/// The Service that is there from the start.
+const API_SERVER: &str = "kubernetes";
+
 impl Guest {
     /// Reads a file and looks at what it is.
     pub(super) fn read(path: &Path) -> Result<Self> {
@@ -170,6 +173,10 @@ pub(super) fn image_name(file: &Path) -> Result<String> {
     names::dns_1035_label(&name).map_err(|why| {
         UsageError(format!("{}: {name:?} cannot be a name: {why}", file.display()))
     })?;
+    if name == API_SERVER {
+        let why = format!("{}: {name} is the Service of the API server", file.display());
+        return Err(UsageError(format!("{why}; give the file another name")).into());
+    }
     Ok(name)
 }
 
@@ -185,12 +192,20 @@ pub(super) async fn credentials(
     own: Option<&str>,
     registry: &str,
 ) -> Result<Auth> {
-    if own != Some(registry) {
+    if !own.is_some_and(|own| same_place(own, registry)) {
         return Ok(Auth::from_docker(registry).await?);
     }
     let now = Timestamp::now();
     let pki = Pki::open(&data_dir.join("pki"), &SubjectNames::default(), now)?;
     Ok(token(&pki, now))
+}
+
+/// Whether two names of registries mean the same on this machine, as `localhost:5001` means
+/// `127.0.0.1:5001`.
+fn same_place(own: &str, named: &str) -> bool {
+    let port = |name: &str| name.rsplit_once(':').map(|(_, port)| port.to_owned());
+    let both_loopback = [own, named].into_iter().all(registry::client::is_loopback);
+    own == named || both_loopback && port(own) == port(named)
 }
 
 /// How far a push is, on a terminal.
@@ -270,6 +285,13 @@ mod tests {
         assert!(error.contains("notes.wasm cannot be run"), "{error}");
         let error = format!("{:#}", Guest::read(folder.path()).err().unwrap());
         assert!(error.contains("is a directory"), "{error}");
+    }
+
+    #[test]
+    fn a_registry_on_this_machine_has_several_names() {
+        assert!(same_place("127.0.0.1:5001", "localhost:5001"));
+        assert!(!same_place("127.0.0.1:5001", "localhost:5002"));
+        assert!(!same_place("127.0.0.1:5001", "example.com:5001"));
     }
 
     #[test]

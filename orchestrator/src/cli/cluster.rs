@@ -21,6 +21,7 @@ use super::data_dir::{DataDir, write_atomic};
 use super::pod_network::PodNetwork;
 use super::{kubeconfig, listeners};
 use crate::api::User;
+use crate::api::yaml;
 use crate::auth::authorizer::{AUTHENTICATED, MASTERS};
 use crate::auth::{ComponentAuthorizer, Pki, SubjectNames};
 use crate::client::{Informers, in_process};
@@ -327,8 +328,8 @@ impl Cluster {
         }
     }
 
-    /// Stops every part, the ones that need others first.
-    pub async fn stop(self) {
+    /// Stops every part, the ones that need others first; the directory stays locked.
+    pub async fn stop(self) -> DataDir {
         let mut layers = self.layers.into_iter();
         let servers = layers.next_back();
         for layer in layers {
@@ -340,12 +341,13 @@ impl Cluster {
         if let Some(servers) = servers {
             servers.stop().await;
         }
+        self.data_dir
     }
 
     fn write_files(&self) -> Result<()> {
         let api = url(self.addresses.api);
         let document = kubeconfig::document(&api, self.pki.authority(), self.pki.admin());
-        let text = serde_yaml::to_string(&document)?;
+        let text = yaml::to_string(&document)?;
         write(&self.data_dir.kubeconfig(), |path| platform::write_private(path, text.as_bytes()))?;
         let mut text = serde_json::to_string_pretty(&self.addresses)?;
         text.push('\n');

@@ -198,10 +198,13 @@ async fn delete(
         };
         say(&format!("{kind} {name:?} {how}\n"))?;
     }
-    // An object is answered while it goes, a Status with its uid once it is gone.
+    Ok(Some(Leaving { path, uid: uid(&answer), what }))
+}
+
+/// An object is answered while it goes, a Status with its uid once it is gone.
+fn uid(answer: &Value) -> Value {
     let uid = [&answer["metadata"]["uid"], &answer["details"]["uid"]];
-    let uid = uid.into_iter().find(|uid| uid.is_string()).cloned().unwrap_or_default();
-    Ok(Some(Leaving { path, uid, what }))
+    uid.into_iter().find(|uid| uid.is_string()).cloned().unwrap_or_default()
 }
 
 async fn wait(session: &Session, leaving: &[Leaving], timeout: Option<Duration>) -> Result<()> {
@@ -229,6 +232,18 @@ async fn wait(session: &Session, leaving: &[Leaving], timeout: Option<Duration>)
         }
     }
     Ok(())
+}
+
+/// Deletes one object with what belongs to it, grants it no grace and waits until it is gone.
+pub(super) async fn and_wait(session: &Session, path: &str) -> Result<()> {
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0,
+        "propagationPolicy": "Background"});
+    let answer = match session.send(Method::DELETE, path, Body::Json(&options)).await {
+        Err(error) if error.code() == 404 => return Ok(()),
+        answer => answer?,
+    };
+    let leaving = Leaving { path: path.to_owned(), uid: uid(&answer), what: path.to_owned() };
+    wait(session, &[leaving], None).await
 }
 
 /// Deletes one object and does not wait; whether it was there.

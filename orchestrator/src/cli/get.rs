@@ -33,6 +33,9 @@ pub(super) struct Args {
     /// What is not there is no mistake.
     #[arg(long)]
     ignore_not_found: bool,
+    /// With -o json or yaml, show who manages which field.
+    #[arg(long)]
+    show_managed_fields: bool,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
@@ -225,6 +228,9 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
             }
         }
     }
+    if !args.show_managed_fields {
+        found.iter_mut().for_each(|(_, object)| without_managed_fields(object));
+    }
     let mut format = args.output.clone().unwrap_or_default();
     if args.no_headers {
         format = format.without_heading();
@@ -249,6 +255,13 @@ async fn objects(args: &Args, session: &Session, targets: &[Target<'_>]) -> Resu
     failures.end()
 }
 
+/// Who manages which field is for few to read, and no server takes it back.
+fn without_managed_fields(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+}
+
 async fn follow_objects(
     args: &Args,
     session: &Session,
@@ -263,10 +276,13 @@ async fn follow_objects(
     let path = format!("{path}{separator}resourceVersion={version}");
     let mut events = session.watch::<Value>(&path, "application/json").await?;
     while let Some(event) = events.try_next().await.map_err(|e| session.explain(e))? {
-        if let WatchEvent::Added(object)
-        | WatchEvent::Modified(object)
-        | WatchEvent::Deleted(object) = event
+        if let WatchEvent::Added(mut object)
+        | WatchEvent::Modified(mut object)
+        | WatchEvent::Deleted(mut object) = event
         {
+            if !args.show_managed_fields {
+                without_managed_fields(&mut object);
+            }
             let name = text(&object["metadata"]["name"]);
             say(&match format {
                 Format::Name => format!("{}\n", target.served().slashed(name)),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::cluster::admin;
 use super::data_dir::DataDir;
 use super::{UsageError, say};
+use crate::api::yaml;
 use crate::auth::{Claims, Identity, Pki, SubjectNames};
 use crate::platform;
 
@@ -68,8 +69,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Print => say(&read(&data_dir)?),
         Command::Merge { into, keep_context, name, replace } => {
-            let into = into.map_or_else(default_kubeconfig, Ok)?;
-            let ours = serde_yaml::from_str(&read(&data_dir)?);
+            let into = into.map_or_else(|| default_kubeconfig(&data_dir), Ok)?;
+            let ours = yaml::from_str(&read(&data_dir)?);
             let ours = renamed(&ours.context("read the cluster's kubeconfig")?, &name);
             merge(&ours, &into, keep_context, replace)?;
             say(&format!("added context {name:?} to {}\n", into.display()))
@@ -114,9 +115,12 @@ fn read(data_dir: &Path) -> anyhow::Result<String> {
     })
 }
 
-fn default_kubeconfig() -> anyhow::Result<PathBuf> {
-    let listed = std::env::var_os("KUBECONFIG")
-        .and_then(|list| std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty()));
+/// The kubeconfig that kubectl writes into, unless that is the cluster's own.
+fn default_kubeconfig(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let own = data_dir.join("kubeconfig").canonicalize().ok();
+    let other = |path: &PathBuf| !path.as_os_str().is_empty() && path.canonicalize().ok() != own;
+    let listed =
+        std::env::var_os("KUBECONFIG").and_then(|list| std::env::split_paths(&list).find(other));
     let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".kube/config"));
     listed.or(home).context("there is no home folder; name the file with --into")
 }
@@ -156,7 +160,7 @@ fn foreign(theirs: &Value, ours: &Value) -> Option<String> {
 
 fn merge(ours: &Value, into: &Path, keep_context: bool, replace: bool) -> anyhow::Result<()> {
     let mut theirs: Value = match fs::read_to_string(into) {
-        Ok(text) => serde_yaml::from_str(&text)
+        Ok(text) => yaml::from_str(&text)
             .with_context(|| format!("{} is no kubeconfig; nothing was changed", into.display()))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
         Err(error) => return Err(error).with_context(|| format!("read {}", into.display())),
@@ -179,7 +183,7 @@ fn merge(ours: &Value, into: &Path, keep_context: bool, replace: bool) -> anyhow
     if !keep_context || theirs["current-context"].as_str().unwrap_or_default().is_empty() {
         theirs["current-context"] = name.clone();
     }
-    let text = serde_yaml::to_string(&theirs)?;
+    let text = yaml::to_string(&theirs)?;
     // What kubectl could not read is not written.
     Kubeconfig::from_yaml(&text).context("merge the kubeconfigs")?;
     if let Some(folder) = into.parent() {
@@ -206,8 +210,7 @@ mod tests {
     fn another_cluster_of_the_same_name_stays_unless_it_is_to_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
-        let read =
-            || -> Value { serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap() };
+        let read = || -> Value { yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap() };
         merge(&of("https://a:1", "theirs"), &file, false, false).unwrap();
 
         let error = merge(&ours(), &file, false, false).unwrap_err().to_string();
@@ -241,7 +244,7 @@ mod tests {
         merge(&ours(), &file, true, false).unwrap();
         merge(&ours(), &file, false, false).unwrap();
 
-        let merged: Value = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let merged: Value = yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         let names: Vec<_> =
             merged["contexts"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
         assert_eq!(names, ["work", "podium"]);

@@ -3,10 +3,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::UsageError;
+use crate::api::yaml;
 
 /// Bytes that a manifest may have: more than the API takes in hundreds of objects.
 const MAX_SIZE: u64 = 64 << 20;
@@ -127,14 +127,36 @@ pub(super) fn read(path: &Path) -> Result<Vec<Document>> {
     parse(&text, &path.display().to_string())
 }
 
+/// The documents of a text: a line that begins with `---` is between two.
+fn texts(text: &str) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        let (last, rest) = (texts.last_mut().expect("there is one"), line.strip_prefix("---"));
+        match rest {
+            Some(rest) if rest.is_empty() || rest.starts_with(char::is_whitespace) => {
+                // What stands before the first line of that kind is no document unless it says something.
+                if texts.len() > 1 || says_something(&texts[0]) {
+                    texts.push(rest.to_owned());
+                } else {
+                    texts[0] = rest.to_owned();
+                }
+            }
+            _ => last.push_str(line),
+        }
+    }
+    texts
+}
+
+fn says_something(text: &str) -> bool {
+    text.lines().any(|line| !line.trim().is_empty() && !line.starts_with(['#', '%']))
+}
+
 /// The objects of a text of one or more documents.
 fn parse(text: &str, from: &str) -> Result<Vec<Document>> {
     let mut documents = Vec::new();
-    for (i, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
+    for (i, text) in texts(text).iter().enumerate() {
         let source = format!("{from}, document {}", i + 1);
-        // A mapping of YAML refuses keys that stand there twice.
-        let value = serde_yaml::Value::deserialize(document).with_context(|| source.clone())?;
-        let value = serde_json::to_value(value).with_context(|| source.clone())?;
+        let value = yaml::from_str::<Value>(text).with_context(|| source.clone())?;
         match value {
             Value::Null => {}
             Value::Object(mut list) if list.get("kind").is_some_and(is_list) => {

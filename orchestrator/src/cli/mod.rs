@@ -123,6 +123,10 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     let podium = match parse(words) {
         Ok(podium) => podium,
         Err(error) => {
+            if let Some(why) = is_kubectls(&error) {
+                complain(&UsageError(why).into());
+                return ExitCode::from(EX_USAGE);
+            }
             let help = !error.use_stderr();
             return match error.print() {
                 Ok(()) if help => ExitCode::SUCCESS,
@@ -146,8 +150,52 @@ pub fn main_from(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
 fn parse(
     words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> clap::error::Result<Podium> {
+    let words = flags_after_command(words.into_iter().map(Into::into).collect());
     let command = without_empty_variables(Podium::command(), &|name| std::env::var_os(name));
     Podium::from_arg_matches(&command.try_get_matches_from(words)?)
+}
+
+/// kubectl's people write `-n NAMESPACE` before the command too.
+fn flags_after_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    const FLAGS: [&str; 4] = ["-n", "--namespace", "--context", "--kubeconfig"];
+    let is_flag = |word: &OsString| FLAGS.iter().any(|flag| word.as_os_str() == *flag);
+    let mut moved = Vec::new();
+    while words.len() > 3 && words.get(1).is_some_and(is_flag) {
+        moved.extend(words.drain(1..3));
+    }
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    words.splice(end..end, moved);
+    words
+}
+
+/// What kubectl does and `podium` leaves to it.
+fn is_kubectls(error: &clap::Error) -> Option<String> {
+    const LEFT: [&str; 14] = [
+        "annotate",
+        "auth",
+        "autoscale",
+        "cordon",
+        "create",
+        "diff",
+        "drain",
+        "edit",
+        "explain",
+        "expose",
+        "label",
+        "patch",
+        "replace",
+        "uncordon",
+    ];
+    const NONE: [&str; 5] = ["attach", "cp", "debug", "exec", "port-forward"];
+    let word = match error.get(clap::error::ContextKind::InvalidSubcommand)? {
+        clap::error::ContextValue::String(word) => word,
+        _ => return None,
+    };
+    if LEFT.contains(&word.as_str()) {
+        return Some(format!("podium has no `{word}`: `kubectl {word}` does it here too"));
+    }
+    let how = "a sandbox has no other programs, and no ports of this machine";
+    NONE.contains(&word.as_str()).then(|| format!("podium has no `{word}`: {how}"))
 }
 
 /// A variable that is set and empty names nothing, as where a script clears it.
@@ -278,6 +326,26 @@ mod tests {
         };
         assert!(read("/data"));
         assert!(!read(""));
+    }
+
+    #[test]
+    fn flags_before_the_command_are_taken_as_kubectl_does() {
+        let moved = |line: &str| {
+            let words = flags_after_command(line.split(' ').map(OsString::from).collect());
+            words.join(OsStr::new(" ")).into_string().unwrap()
+        };
+        assert_eq!(moved("podium -n shop logs job/a"), "podium logs job/a -n shop");
+        assert_eq!(moved("podium -n shop run a -- -n b"), "podium run a -n shop -- -n b");
+        assert_eq!(moved("podium get pods -n shop"), "podium get pods -n shop");
+        assert_eq!(moved("podium -n"), "podium -n");
+    }
+
+    #[test]
+    fn what_kubectl_does_is_left_to_it_by_name() {
+        let why = |word: &str| is_kubectls(&parse(["podium", word]).unwrap_err());
+        assert!(why("label").unwrap().contains("`kubectl label`"));
+        assert!(why("exec").unwrap().contains("sandbox"));
+        assert_eq!(why("nonsense"), None);
     }
 
     #[test]

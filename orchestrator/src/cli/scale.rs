@@ -4,9 +4,10 @@ use http::Method;
 use serde_json::json;
 
 use super::failures::Failures;
+use super::output::{Format, OBJECT_FORMS, Report, one_of};
 use super::session::{Body, Cluster};
 use super::targets::{self, Selection, path_of, text};
-use super::{UsageError, completion, say};
+use super::{UsageError, completion};
 
 /// Flags of `podium scale`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,12 @@ pub(super) struct Args {
     /// Only if there are as many as this now.
     #[arg(long, value_name = "REPLICAS")]
     current_replicas: Option<u64>,
+    /// Print the objects: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
+    output: Option<Format>,
+    /// All objects of the type in the namespace.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
@@ -30,8 +37,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let session = args.cluster.open().await?;
     let targets = targets::parse(session.catalog().await?, &args.words)?;
     let named = targets.iter().all(|target| matches!(target, targets::Target::One(..)));
-    if !named && args.selection.is_empty() {
-        return Err(UsageError("name what to scale, or choose it with -l".into()).into());
+    if !named && !args.all && args.selection.is_empty() {
+        return Err(UsageError("name what to scale, or choose it with -l or --all".into()).into());
     }
     if let Some(target) =
         targets.iter().find(|t| !t.served().subresources.iter().any(|s| s == "scale"))
@@ -39,7 +46,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         let what = target.served().qualified();
         bail!("{what} cannot be scaled; what makes Pods can, such as deployments and replicasets");
     }
-    let mut failures = Failures::default();
+    let (mut failures, mut report) = (Failures::default(), Report::new(&args.output));
     for (served, object) in
         targets::readable(&session, &targets, &args.selection, &mut failures).await?
     {
@@ -51,8 +58,9 @@ pub(super) async fn run(args: Args) -> Result<()> {
         let patch = json!({"spec": {"replicas": args.replicas}});
         let path = format!("{}/scale", path_of(served, &object));
         let body = Body::Patch("application/merge-patch+json", &patch);
-        session.send(Method::PATCH, &path, body).await?;
-        say(&format!("{slashed} scaled\n"))?;
+        let scaled = session.send(Method::PATCH, &path, body).await?;
+        report.add(&slashed, "scaled", scaled)?;
     }
+    report.end()?;
     failures.end()
 }

@@ -207,7 +207,8 @@ impl Session {
     pub(super) async fn resource_of(&self, object: &Value) -> Result<&Served> {
         let text = |field: &str| object[field].as_str().filter(|text| !text.is_empty());
         let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-            anyhow::bail!("it has no apiVersion and kind");
+            let missing = ["apiVersion", "kind"].into_iter().filter(|field| text(field).is_none());
+            anyhow::bail!("it has no {}", missing.collect::<Vec<_>>().join(" and no "));
         };
         let catalog = self.catalog().await?;
         if let Some(served) = catalog.of_kind(api_version, kind) {

@@ -1,4 +1,5 @@
 //! Why a Pod does not run or is not ready, in a few words.
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::session::{Query, RequestError, Session};
@@ -6,6 +7,9 @@ use super::targets::text;
 
 /// As much of a message as is shown.
 const MAX_MESSAGE: usize = 300;
+
+/// A Pod that is not ready for longer hangs.
+const HANGS: SignedDuration = SignedDuration::from_secs(30);
 
 /// Reasons of a waiting container that are no trouble, only beginnings.
 const BEGINNINGS: [&str; 3] = ["ContainerCreating", "PodInitializing", ""];
@@ -40,11 +44,35 @@ impl Trouble {
     }
 }
 
+/// What is wrong with a Pod that has had its time: one that hangs is in trouble too.
+pub(super) fn of_old_pod(pod: &Value, now: Timestamp) -> Option<Trouble> {
+    of_pod(pod).or_else(|| {
+        let since = |time: &Value| text(time).parse().is_ok_and(|t| now.duration_since(t) > HANGS);
+        let (metadata, status) = (&pod["metadata"], &pod["status"]);
+        if !metadata["deletionTimestamp"].is_null() {
+            return None;
+        }
+        if text(&status["phase"]) == "Pending" && since(&metadata["creationTimestamp"]) {
+            return Some(Trouble::new("NotStarted", "it does not start; its events say why"));
+        }
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+        let unready = ready.find(|condition| condition["status"] == "False")?;
+        let running = text(&status["phase"]) == "Running";
+        (running && since(&unready["lastTransitionTime"]))
+            .then(|| Trouble::new("NotReady", text(&unready["message"])))
+    })
+}
+
 /// What is wrong with a Pod; none if it runs, has done its work, or has just begun.
 pub(super) fn of_pod(pod: &Value) -> Option<Trouble> {
     let status = &pod["status"];
     if !pod["metadata"]["deletionTimestamp"].is_null() || text(&status["phase"]) == "Succeeded" {
         return None;
+    }
+    // An eviction ends the containers: what they say then is not why.
+    if let (Some(reason), "Failed") = (status["reason"].as_str(), text(&status["phase"])) {
+        return Some(Trouble::new(reason, text(&status["message"])));
     }
     let lists = [&status["initContainerStatuses"], &status["containerStatuses"]];
     for container in lists.into_iter().flat_map(|list| list.as_array().into_iter().flatten()) {
@@ -53,8 +81,7 @@ pub(super) fn of_pod(pod: &Value) -> Option<Trouble> {
         }
     }
     if text(&status["phase"]) == "Failed" {
-        let reason = status["reason"].as_str().unwrap_or("Failed");
-        return Some(Trouble::new(reason, text(&status["message"])));
+        return Some(Trouble::new("Failed", text(&status["message"])));
     }
     let conditions = status["conditions"].as_array().into_iter().flatten();
     let scheduled = conditions.into_iter().find(|condition| condition["type"] == "PodScheduled");
@@ -99,7 +126,9 @@ pub(super) async fn among(
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let list = session.get(&query.on(&path)).await?;
     let pods = list["items"].as_array().into_iter().flatten();
-    let named = |pod: &Value| of_pod(pod).map(|t| (text(&pod["metadata"]["name"]).to_owned(), t));
+    let now = Timestamp::now();
+    let name = |pod: &Value| text(&pod["metadata"]["name"]).to_owned();
+    let named = |pod: &Value| of_old_pod(pod, now).map(|trouble| (name(pod), trouble));
     Ok(pods.filter_map(named).next())
 }
 
@@ -117,6 +146,19 @@ mod tests {
         let pod = json!({"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled",
             "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]}});
         assert_eq!(of_pod(&pod).unwrap().reason, "Unschedulable");
+    }
+
+    #[test]
+    fn a_pod_that_hangs_is_in_trouble_and_one_that_begins_is_not() {
+        let pod = json!({
+            "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}],
+                "conditions": [{"type": "Ready", "status": "False", "message": "unready: [c]",
+                    "lastTransitionTime": "2026-01-01T00:00:10Z"}]},
+        });
+        let at = |time: &str| of_old_pod(&pod, time.parse().unwrap());
+        assert_eq!(at("2026-01-01T00:00:20Z"), None);
+        assert_eq!(at("2026-01-01T00:01:00Z").unwrap().to_string(), "NotReady: unready: [c]");
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! `podium version`: what this binary is.
+use crate::api::yaml;
 use serde_json::json;
 
 /// Flags of `podium version`.
@@ -18,7 +19,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     });
     super::say(&match args.output.as_deref() {
         Some("json") => format!("{version:#}\n"),
-        Some(_) => serde_yaml::to_string(&version)?,
+        Some(_) => yaml::to_string(&version)?,
         None => format!(
             "podium {} ({}/{}), speaks the API of Kubernetes {}\n",
             env!("CARGO_PKG_VERSION"),

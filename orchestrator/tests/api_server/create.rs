@@ -161,7 +161,7 @@ async fn bodies_that_are_no_such_object_are_bad_requests() {
 #[tokio::test]
 async fn bodies_may_be_yaml_or_protobuf() {
     let cluster = Cluster::start().await;
-    let yaml = "metadata:\n  name: y\ndata:\n  a: b\n";
+    let yaml = "metadata:\n  name: yaml\ndata:\n  a: b\n";
     let headers = [("content-type", "application/yaml")];
     let answer = cluster.send(Method::POST, CONFIG_MAPS, &headers, yaml).await;
     assert_eq!(answer.json["data"]["a"], "b", "{}", answer.text);

@@ -141,6 +141,9 @@ async fn a_file_is_run_logged_and_its_exit_code_passed_on() {
     podium.run(&["rollout", "status", "deploy/hello", "--timeout=120s"]).await;
     served(&cluster, "hello.localhost", "/").await;
     has(&podium.fail(&["run", &hello], "").await, &["is there already", "podium delete"]);
+    // What is refused has moved no tag.
+    let nowhere = podium.fail(&["run", &hello, "-n", "nope", "--name", "other"], "").await;
+    assert!(nowhere.contains("\"nope\" not found") && !nowhere.contains("pushed"), "{nowhere}");
 
     let ticker = file("examples/ticker/ticker.wasm").display().to_string();
     podium.run(&["run", &ticker, "--replicas=2"]).await;
@@ -156,6 +159,8 @@ async fn a_file_is_run_logged_and_its_exit_code_passed_on() {
     let toolbox = file("tests/guests/toolbox.wasm").display().to_string();
     let once = podium.try_run(&["run", "--rm", &toolbox, "--", "exit", "3"], "").await;
     assert_eq!(once.code, Some(3), "{once:?}");
+    let again = podium.try_run(&["run", "--rm", &toolbox, "--", "exit", "4"], "").await;
+    assert_eq!(again.code, Some(4), "{again:?}");
     assert_eq!(podium.run(&["get", "pods", "-l", "app=toolbox", "-o", "name"]).await, "");
     let refused = podium.try_run(&["run", &hello, "--port", "0"], "").await;
     assert_eq!(refused.code, Some(64), "{refused:?}");
@@ -189,7 +194,7 @@ async fn a_function_that_is_run_once_serves_until_it_is_interrupted() {
     let ended = tokio::task::spawn_blocking(move || running.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(130), "{}", told());
     has(&told(), &["interrupted: pod/hello deleted"]);
-    podium.run(&["wait", "pod/hello", "svc/hello", "--for=delete", "--timeout=60s"]).await;
+    assert_eq!(podium.run(&["get", "pod/hello", "svc/hello", "--ignore-not-found"]).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +208,7 @@ async fn what_cannot_be_applied_names_its_file_and_field() {
         podium.fail(&["apply", "-f", &path], "").await
     };
     has(&apply("a: [").await, &["web.yaml, document 1"]);
-    has(&apply("kind: ConfigMap\n").await, &["web.yaml, document 1", "apiVersion"]);
+    has(&apply("kind: ConfigMap\n").await, &["web.yaml, document 1: ", "it has no apiVersion"]);
     has(&apply("apiVersion: v1\nkind: Deployment\nmetadata: {name: a}\n").await, &["apps/v1"]);
     let unknown = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndtaa: {}\n";
     has(&apply(unknown).await, &["web.yaml, document 1", ".dtaa: field not declared in schema"]);

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::support::cluster;
-use podium_tests::{Output, Tool, file};
+use podium_tests::{Output, Tool, eventually, file};
 
 /// `podium up` on a directory, with addresses that are free, and more arguments.
 async fn up(data_dir: &Path, arguments: &[&str]) -> Output {
@@ -89,18 +89,24 @@ async fn a_directory_that_cannot_be_used_is_named_with_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_the_server_refuses_ends_it_with_the_field() {
+async fn a_manifest_that_the_server_refuses_is_told_and_the_cluster_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.yaml");
-    std::fs::write(&path, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndtaa: {}\n")
-        .unwrap();
-    let path = path.display().to_string();
-    let output = up(&folder.path().join("data"), &["-f", &path]).await;
-    refused(
-        &output,
-        1,
-        &["web.yaml, document 1", ".dtaa: field not declared in schema", "stopping"],
-    );
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndtaa: {}\n---\n\
+                    apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {mode: \"no\"}\n";
+    std::fs::write(&path, manifest).unwrap();
+    let cluster = cluster(&["-f", &path.display().to_string()]).await;
+    eventually("the field is told, and that the cluster goes on", async || {
+        let log = cluster.log();
+        let parts = ["web.yaml, document 1", ".dtaa: field not declared in schema", "goes on"];
+        if parts.iter().all(|part| log.contains(part)) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let podium = cluster.podium();
+    assert_eq!(podium.run(&["get", "cm", "b", "-o", "jsonpath={.data.mode}"]).await, "no");
+    // What is printed can be applied again.
+    let printed = podium.run(&["get", "cm", "b", "-o", "yaml"]).await;
+    assert_eq!(podium.run_with(&["apply", "-f", "-"], &printed).await, "configmap/b unchanged\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,4 +142,8 @@ async fn a_cluster_is_stopped_by_its_directory() {
     assert!(status.success() && cluster.log().contains("stopping"), "{}", cluster.log());
     let nobody = podium.run(&["stop"]).await;
     assert!(nobody.starts_with("no cluster runs in "), "{nobody}");
+    // The directory is free, at once and with everything in it.
+    cluster.restart().await.unwrap();
+    podium.run(&["stop"]).await;
+    cluster.ended().await.unwrap();
 }

@@ -32,6 +32,32 @@ fn guest(path: &str) -> Vec<u8> {
     std::fs::read(file(path)).unwrap()
 }
 
+const JOB: &str = "
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: ./once.wasm, args: [exit, '0']}]}}}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_guest_changed_runs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    write(path, "job.yaml", JOB);
+    write(path, "once.wasm", guest("tests/guests/toolbox.wasm"));
+    let cluster = cluster(&["-f", &path.display().to_string(), "--watch"]).await;
+    let podium = cluster.podium();
+    let complete = ["wait", "job/once", "--for=condition=Complete", "--timeout=120s"];
+    podium.run(&["wait", "job/once", "--for=create", "--timeout=120s"]).await;
+    podium.run(&complete).await;
+    let uid = ["get", "job", "once", "-o", "jsonpath={.metadata.uid}"];
+    let first = podium.run(&uid).await;
+    write(path, "once.wasm", guest("examples/ticker/ticker.wasm"));
+    told(&cluster, "job.batch/once deleted: its template has changed").await;
+    told(&cluster, "job.batch/once created").await;
+    assert_ne!(podium.run(&uid).await, first);
+}
+
 async fn answers(cluster: &Cluster, part: &str) {
     eventually(&format!("web answers {part:?}"), async || {
         match get(cluster, "web.localhost", "/").await {

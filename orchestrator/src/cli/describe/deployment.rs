@@ -9,6 +9,7 @@ use crate::cli::output::table::pairs;
 use crate::cli::rollout::{Progress, progress_of};
 use crate::cli::session::Session;
 use crate::cli::targets::text;
+use crate::cli::trouble;
 
 /// What is told about a Deployment.
 pub(super) async fn describe(session: &Session, object: &Value, sheet: &mut Sheet) -> Result<()> {
@@ -28,12 +29,17 @@ pub(super) async fn describe(session: &Session, object: &Value, sheet: &mut Shee
         ),
     );
     let rollout = match progress_of(text(&object["metadata"]["name"]), object) {
-        Progress::Done => "complete".to_owned(),
+        _ if spec["paused"] == true => "paused; `podium rollout resume` goes on".to_owned(),
+        Progress::Done => "complete".into(),
         Progress::Failed => "failed: it exceeded its progress deadline".into(),
-        Progress::Going(_) if spec["paused"] == true => "paused".into(),
         Progress::Going(what) => what,
     };
     sheet.line(0, "Rollout", &rollout);
+    let namespace = text(&object["metadata"]["namespace"]);
+    let labels = pairs(&spec["selector"]["matchLabels"], ",");
+    if let Some((pod, trouble)) = trouble::among(session, namespace, &labels).await? {
+        sheet.line(0, "Trouble", &format!("pod {pod}: {trouble}"));
+    }
     let strategy = &spec["strategy"];
     sheet.some(0, "Strategy", &strategy["type"]);
     if strategy["rollingUpdate"].is_object() {

@@ -11,6 +11,7 @@ use super::output::{Tone, paint, tone};
 use super::session::{Cluster, Session};
 use super::targets::{self, Selection, text};
 use super::{completion, events, progress, say};
+use crate::api::yaml;
 use crate::client::Served;
 
 mod autoscaler;
@@ -71,7 +72,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
                 let both = json!({"object": object, "events": events});
                 format!("{}\n", serde_json::to_string_pretty(&both)?)
             }
-            Some(_) => serde_yaml::to_string(&json!({"object": object, "events": events}))?,
+            Some(_) => yaml::to_string(&json!({"object": object, "events": events}))?,
             None => {
                 let mut sheet = Sheet::default();
                 describe(&session, served, object, &mut sheet).await?;

@@ -20,10 +20,15 @@ const RENEW: &str = "restart the cluster: it renews what ends within 30 days";
 /// What is wrong with the certificates of a data directory.
 pub(super) fn check(root: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let has_run = root.join("kubeconfig").exists();
     for name in ["ca", "apiserver", "admin"] {
         let path = root.join("pki").join(format!("{name}.crt"));
         if path.exists() {
             findings.push(certificate(name, &path, Timestamp::now()));
+        } else if has_run {
+            let why = format!("{} is gone", path.display());
+            let fix = "restore it from a backup, or start the cluster: it makes a new one, and kubeconfigs from before it no longer work";
+            findings.push(Finding::error(CERTIFICATES, why, fix));
         }
     }
     let (kubeconfig, authority) = (root.join("kubeconfig"), root.join("pki/ca.crt"));

@@ -13,7 +13,7 @@ use super::Finding;
 use crate::cli::data_dir::Running;
 use crate::cli::session::{Cluster, Session};
 use crate::cli::targets::text;
-use crate::cli::trouble::of_pod;
+use crate::cli::trouble::of_old_pod;
 
 /// How long a part may take to answer: all of them are on this machine.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -162,9 +162,10 @@ fn nodes(list: &Value) -> Vec<Finding> {
 
 fn pods(list: &Value) -> Vec<Finding> {
     const PODS: &str = "Pods";
+    let now = Timestamp::now();
     let troubled: Vec<Finding> = items(list)
         .filter_map(|pod| {
-            let trouble = of_pod(pod)?;
+            let trouble = of_old_pod(pod, now)?;
             let metadata = &pod["metadata"];
             let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
             let fix = match trouble.reason.as_str() {
@@ -174,7 +175,11 @@ fn pods(list: &Value) -> Vec<Finding> {
                 "Unschedulable" => {
                     format!("ask for less, or make room; `podium describe pod {name} -n {namespace}` says more")
                 }
-                _ => format!("`podium logs {name} -n {namespace} -p` and `podium describe pod {name} -n {namespace}` say more"),
+                _ => {
+                    let logs = logs(pod).map(|flags| format!("`podium logs {name} -n {namespace}{flags}` and "));
+                    let (logs, say) = logs.map_or((String::new(), "says"), |logs| (logs, "say"));
+                    format!("{logs}`podium describe pod {name} -n {namespace}` {say} more")
+                }
             };
             Some(Finding::warning(PODS, format!("{namespace}/{name}: {trouble}"), fix))
         })
@@ -190,6 +195,18 @@ fn pods(list: &Value) -> Vec<Finding> {
         shown.push(Finding::warning(PODS, format!("{more} more Pods are in trouble"), fix));
     }
     shown
+}
+
+/// The flags with which the log of the container that ended badly is printed; none if none has.
+fn logs(pod: &Value) -> Option<String> {
+    let lists = ["initContainerStatuses", "containerStatuses"].map(|list| &pod["status"][list]);
+    let statuses = || lists.into_iter().flat_map(|list| list.as_array().into_iter().flatten());
+    let ended = |status: &&Value, state: &str| {
+        status[state]["terminated"]["exitCode"].as_i64().is_some_and(|code| code != 0)
+    };
+    let of = |status: &Value| format!(" -c {}", text(&status["name"]));
+    let now = statuses().find(|status| ended(status, "state")).map(of);
+    now.or_else(|| statuses().find(|s| ended(s, "lastState")).map(|s| of(s) + " -p"))
 }
 
 /// Whether kubectl, as it is set up, means this cluster.
@@ -257,6 +274,16 @@ mod tests {
         assert_eq!(found.message, "d/p: ImagePullBackOff: not found");
         assert!(found.fix.as_ref().unwrap().contains("podium push"));
         assert_eq!(pods(&json!({"items": []}))[0].level, Level::Ok);
+    }
+
+    #[test]
+    fn the_log_that_is_named_is_one_that_there_is() {
+        let pod = |status: Value| json!({"status": {"containerStatuses": [status]}});
+        let failed = json!({"terminated": {"exitCode": 1}});
+        assert_eq!(logs(&pod(json!({"name": "c", "state": failed}))).unwrap(), " -c c");
+        let crashes = json!({"name": "c", "state": {"waiting": {}}, "lastState": failed});
+        assert_eq!(logs(&pod(crashes)).unwrap(), " -c c -p");
+        assert_eq!(logs(&pod(json!({"name": "c", "state": {"waiting": {}}}))), None);
     }
 
     #[test]

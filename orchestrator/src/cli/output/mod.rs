@@ -1,16 +1,19 @@
 //! How commands print: what `-o` means, colours, aligned tables.
 use std::str::FromStr;
 
+use crate::api::yaml;
 use anyhow::Result;
 use serde_json::{Value, json};
 
 mod colour;
 pub(super) mod columns;
 mod jsonpath;
+mod report;
 pub(super) mod table;
 
 pub(super) use colour::{Tone, paint, paint_errors, tone};
 pub(super) use jsonpath::{Template, TemplateError};
+pub(super) use report::Report;
 
 /// What `-o` asks for.
 #[derive(Debug, Clone, Default)]
@@ -128,7 +131,7 @@ impl Format {
     /// One document of whatever form; tables and names are their caller's to print.
     pub(super) fn document(&self, value: &Value) -> Result<String> {
         Ok(match self {
-            Self::Yaml => serde_yaml::to_string(value)?,
+            Self::Yaml => yaml::to_string(value)?,
             Self::JsonPath(template) => template.render(value)?,
             Self::Columns(columns) => columns.render(value)?,
             Self::Json | Self::Table | Self::Wide | Self::Name => {

@@ -3,7 +3,8 @@ use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{paused, revisions};
+use super::{Change, paused, revisions};
+use crate::api::yaml;
 use crate::cli::output::table::Grid;
 use crate::cli::say;
 use crate::cli::session::{Body, Session};
@@ -26,7 +27,7 @@ pub(super) async fn print(
         let Some((_, set)) = revisions.iter().find(|(revision, _)| *revision == wanted) else {
             bail!("{}", unknown(served, name, wanted, &revisions));
         };
-        let template = serde_yaml::to_string(&set["spec"]["template"])?;
+        let template = yaml::to_string(&set["spec"]["template"])?;
         return say(&format!("{} with revision #{wanted}\n{template}", served.slashed(name)));
     }
     let mut grid = Grid::new(["REVISION", "IMAGES", "CHANGE-CAUSE"]);
@@ -40,7 +41,12 @@ pub(super) async fn print(
 }
 
 /// Makes an earlier revision the newest one.
-pub(super) async fn undo(session: &Session, served: &Served, name: &str, to: i64) -> Result<()> {
+pub(super) async fn undo(
+    session: &Session,
+    served: &Served,
+    name: &str,
+    to: i64,
+) -> Result<Option<Change>> {
     let object = get_one(session, served, name).await?;
     if object["spec"]["paused"] == true {
         bail!(paused(served, name, "undo"));
@@ -59,12 +65,12 @@ pub(super) async fn undo(session: &Session, served: &Served, name: &str, to: i64
     let template = without_hash(&set["spec"]["template"]);
     if template == without_hash(&object["spec"]["template"]) {
         let why = format!("current template already matches revision {revision}");
-        return say(&format!("{} skipped rollback ({why})\n", served.slashed(name)));
+        return Ok(Some((format!("skipped rollback ({why})"), object)));
     }
     let operations = json!([{"op": "replace", "path": "/spec/template", "value": template}]);
     let body = Body::Patch("application/json-patch+json", &operations);
-    session.send(Method::PATCH, &path_of(served, &object), body).await?;
-    say(&format!("{} rolled back to revision {revision}\n", served.slashed(name)))
+    let changed = session.send(Method::PATCH, &path_of(served, &object), body).await?;
+    Ok(Some((format!("rolled back to revision {revision}"), changed)))
 }
 
 fn unknown(served: &Served, name: &str, wanted: i64, known: &[(i64, Value)]) -> String {

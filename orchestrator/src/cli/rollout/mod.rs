@@ -6,9 +6,11 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::failures::Failures;
+use super::output::{Format, OBJECT_FORMS, Report, one_of};
 use super::session::{Body, Cluster, Session};
-use super::targets::{self, Target, path_of, text};
-use super::{UsageError, completion, duration, say};
+use super::targets::{self, Selection, Target, path_of, text};
+use super::{UsageError, completion, duration};
 use crate::client::Served;
 
 mod history;
@@ -69,6 +71,12 @@ struct Common {
     /// The Deployments: `deployment/web`, `deploy web`.
     #[arg(value_name = "TYPE/NAME", required = true, add = completion::objects())]
     words: Vec<String>,
+    /// Only those with these labels, such as `app=web,tier in (a,b)`.
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    labels: Option<String>,
+    /// Print the objects that were changed: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
+    output: Option<Format>,
     #[command(flatten)]
     cluster: Cluster,
 }
@@ -77,13 +85,13 @@ pub(super) async fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Status { common, no_watch, timeout } => {
             for_each(&common, async |session, served, name| {
-                status::wait(session, served, name, no_watch, timeout).await
+                status::wait(session, served, name, no_watch, timeout).await.map(|()| None)
             })
             .await
         }
         Command::History { common, revision } => {
             for_each(&common, async |session, served, name| {
-                history::print(session, served, name, revision).await
+                history::print(session, served, name, revision).await.map(|()| None)
             })
             .await
         }
@@ -136,31 +144,61 @@ fn paused(served: &Served, name: &str, what: &str) -> String {
     format!("{slashed} is paused; run `podium rollout resume {slashed}` before you {what} it")
 }
 
+/// What was done to an object, and how it is now.
+type Change = (String, Value);
+
 async fn change(
     session: &Session,
     served: &Served,
     object: &Value,
     patch: &Value,
     done: &str,
-) -> Result<()> {
+) -> Result<Option<Change>> {
     let body = Body::Patch("application/merge-patch+json", patch);
-    session.send(Method::PATCH, &path_of(served, object), body).await?;
-    say(&format!("{} {done}\n", served.slashed(text(&object["metadata"]["name"]))))
+    let changed = session.send(Method::PATCH, &path_of(served, object), body).await?;
+    Ok(Some((done.to_owned(), changed)))
 }
 
-/// Does something to each object that is named.
+/// Does something to each object that is meant, and says what.
 async fn for_each(
     common: &Common,
-    what: impl AsyncFn(&Session, &Served, &str) -> Result<()>,
+    what: impl AsyncFn(&Session, &Served, &str) -> Result<Option<Change>>,
 ) -> Result<()> {
     let session = common.cluster.open().await?;
-    for target in targets::parse(session.catalog().await?, &common.words)? {
-        let Target::One(served, name) = target else {
-            return Err(UsageError("name what to roll out, such as deployment/web".into()).into());
-        };
-        what(&session, served, &name).await?;
+    let selection =
+        Selection { labels: common.labels.clone().unwrap_or_default(), ..Selection::default() };
+    let (mut failures, mut report) = (Failures::default(), Report::new(&common.output));
+    for (served, name) in meant(&session, &common.words, &selection).await? {
+        if let Some(Some((done, object))) = failures.take(what(&session, served, &name).await)? {
+            report.add(&served.slashed(&name), &done, object)?;
+        }
     }
-    Ok(())
+    report.end()?;
+    failures.end()
+}
+
+/// The objects that are named, or chosen by their labels.
+async fn meant<'s>(
+    session: &'s Session,
+    words: &[String],
+    selection: &Selection,
+) -> Result<Vec<(&'s Served, String)>> {
+    let mut meant = Vec::new();
+    for target in targets::parse(session.catalog().await?, words)? {
+        match target {
+            Target::One(served, name) => meant.push((served, name)),
+            Target::All(_) if selection.is_empty() => {
+                let why = "name what to roll out, such as deployment/web, or choose it with -l";
+                return Err(UsageError(why.into()).into());
+            }
+            target => {
+                let found = targets::objects(session, &[target], selection).await?;
+                let name = |object: &Value| text(&object["metadata"]["name"]).to_owned();
+                meant.extend(found.iter().map(|(served, object)| (*served, name(object))));
+            }
+        }
+    }
+    Ok(meant)
 }
 
 /// The ReplicaSets of a Deployment, oldest revision first.

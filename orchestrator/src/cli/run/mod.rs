@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::cli::artifact::{Guest, image_name};
 use crate::cli::data_dir::{DataDir, Running};
 use crate::cli::generate::{FUNCTION_PORT, Workload};
-use crate::cli::output::{Format, OBJECT_FORMS, one_of};
+use crate::cli::output::{Format, OBJECT_FORMS, Report, one_of};
 use crate::cli::session::{Body, Cluster, Query, Session};
 use crate::cli::targets::text;
 use crate::cli::{UsageError, duration, progress, push, say};
@@ -105,10 +105,14 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let data_dir = args.cluster.data_dir.clone().map_or_else(DataDir::default_path, Ok)?;
     if let Some(guest) = &guest {
         let name = guest.name()?;
-        let reference = push::to_registry(&data_dir, guest, &name).await?;
-        progress(&format!("pushed {reference}"));
         // By digest: other contents under the same name roll out.
         workload.image = format!("{name}@{}", guest.digest());
+        // What will be refused moves no tag.
+        for object in objects(&workload, shape) {
+            create(&session, &object, "All").await?;
+        }
+        let reference = push::to_registry(&data_dir, guest, &name).await?;
+        progress(&format!("pushed {reference}"));
     }
     let url = match Running::read(&data_dir)? {
         Some(running) if workload.port.is_some() => Some(url(&session, &workload, &running)),
@@ -119,19 +123,14 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
         let once = Once { session: &session, workload, timeout: args.timeout, known, url };
         return once.run().await;
     }
-    let mut made = Vec::new();
+    let mut report = Report::new(&args.output);
     for object in objects(&workload, shape) {
-        let (slashed, _, object) = create(&session, &object).await?;
-        match &args.output {
-            None => say(&format!("{slashed} created\n"))?,
-            Some(Format::Name) => say(&format!("{slashed}\n"))?,
-            Some(_) => made.push(object),
-        }
+        let (slashed, _, object) = create(&session, &object, "").await?;
+        report.add(&slashed, "created", object)?;
     }
-    match (&args.output, url) {
-        (Some(format), _) if !made.is_empty() => say(&format.objects(&made)?)?,
-        (None, Some(url)) => say(&format!("\n{url}\n"))?,
-        _ => {}
+    report.end()?;
+    if let (None, Some(url)) = (&args.output, url) {
+        say(&format!("\n{url}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -233,17 +232,25 @@ fn objects(workload: &Workload, shape: Shape) -> Vec<Value> {
     }
 }
 
-/// Creates an object; answers its name, its path and itself.
-async fn create(session: &Session, object: &Value) -> Result<(String, String, Value)> {
+/// Creates an object, or with `dry_run` asks whether it could be; answers its name, its path
+/// and itself.
+async fn create(
+    session: &Session,
+    object: &Value,
+    dry_run: &str,
+) -> Result<(String, String, Value)> {
     let served = session.resource_of(object).await?;
     let name = text(&object["metadata"]["name"]);
-    let query = Query::default().with("fieldValidation", "Strict").with("fieldManager", "podium");
+    let query = Query::default()
+        .with("fieldValidation", "Strict")
+        .with("fieldManager", "podium")
+        .with("dryRun", dry_run);
     let collection = query.on(&served.path(Some(&session.namespace), None));
     let made = session.send(Method::POST, &collection, Body::Json(object));
     let slashed = served.slashed(name);
     let made = made.await.map_err(|error| match error.code() {
         409 => anyhow::anyhow!(
-            "{slashed} is there already; choose another --name, or delete it with `podium delete {slashed}`"
+            "{slashed} is there already; choose another --name, or delete it with `podium delete {slashed}`; `podium push FILE NAME:TAG` and `podium set image` give it another version"
         ),
         _ => error.into(),
     })?;

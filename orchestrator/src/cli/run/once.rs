@@ -55,7 +55,7 @@ impl Once<'_> {
         let ending = self.attend(&mut made).await;
         let mut cleaned = Ok(());
         for path in &made {
-            cleaned = cleaned.and(delete::quietly(self.session, path).await.map(drop));
+            cleaned = cleaned.and(delete::and_wait(self.session, path).await);
         }
         let ending = ending?;
         cleaned?;
@@ -75,10 +75,10 @@ impl Once<'_> {
             stopped.context("listen for signals")?;
             return Ok(Ending::Interrupted);
         }
-        let (_, pod, _) = create(self.session, &self.workload.pod()).await?;
+        let (_, pod, _) = create(self.session, &self.workload.pod(), "").await?;
         made.push(pod.clone());
         if let Some(service) = self.workload.service() {
-            made.push(create(self.session, &service).await?.1);
+            made.push(create(self.session, &service, "").await?.1);
         }
         tokio::select! {
             code = self.watch_over(&pod) => Ok(Ending::Code(code?)),

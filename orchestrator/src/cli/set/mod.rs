@@ -3,6 +3,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::output::table::Grid;
+use super::output::{Format, OBJECT_FORMS, Report, one_of};
 use super::session::{Cluster, Session};
 use super::targets::{self, Selection, Target, text};
 use super::workload;
@@ -63,6 +64,9 @@ struct Common {
     /// Only these containers; `*` is every one.
     #[arg(short, long, value_name = "NAME", default_value = "*")]
     containers: String,
+    /// Print the objects: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORM", value_parser = one_of(OBJECT_FORMS))]
+    output: Option<Format>,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
@@ -111,16 +115,20 @@ async fn named<'s>(
 
 async fn change(words: &[String], common: &Common, edits: &[Edit], done: &str) -> Result<()> {
     let session = common.cluster.open().await?;
+    let mut report = Report::new(&common.output);
     for (served, name) in named(&session, words, common).await? {
         let slashed = served.slashed(&name);
         let apply = |spec: &mut Value| edits::apply(edits, spec);
         let changed = workload::change(&session, served, &name, apply).await;
         match changed.map_err(|error| error.context(slashed.clone()))? {
-            Some(_) => say(&format!("{slashed} {done}\n"))?,
-            None => say(&format!("{slashed} unchanged\n"))?,
+            Some(changed) => report.add(&slashed, done, changed)?,
+            None => {
+                let unchanged = targets::get_one(&session, served, &name).await?;
+                report.add(&slashed, "unchanged", unchanged)?;
+            }
         }
     }
-    Ok(())
+    report.end()
 }
 
 async fn print_environment(words: &[String], common: &Common) -> Result<()> {

@@ -12,15 +12,15 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::desired::Desired;
-use crate::cli::apply::{Outcome, apply};
+use crate::cli::apply::{Applied, Outcome, apply};
 use crate::cli::artifact::{bytes, token};
 use crate::cli::cluster::Cluster;
 use crate::cli::manifests::Document;
 use crate::cli::output::table::pairs;
 use crate::cli::rollout::{Progress, progress_of};
-use crate::cli::session::{Query, Session};
+use crate::cli::session::{Query, RequestError, Session};
 use crate::cli::targets::{path_of, text};
-use crate::cli::{delete, progress, trouble};
+use crate::cli::{chain, delete, progress, trouble};
 
 /// The label of objects that come from files: of which files.
 ///
@@ -29,6 +29,9 @@ const SET: &str = "podium.dev/up";
 
 /// How long what was deployed may take to be available.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A rollout that takes longer than this is told why.
+pub(super) const SLOW: Duration = Duration::from_secs(5);
 
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -111,26 +114,29 @@ impl Deployer {
         }
     }
 
-    /// Deploys for the first time; anything that fails ends it.
-    pub(super) async fn first(&mut self, desired: &Desired, wait: bool) -> Result<()> {
+    /// Deploys for the first time; answers what failed.
+    pub(super) async fn first(
+        &mut self,
+        desired: &Desired,
+        wait: bool,
+    ) -> Result<Vec<anyhow::Error>> {
         if self.set.is_some() {
             self.applied = self.ours().await?;
         }
         let mut complaints = Vec::new();
         let done = self.deploy(desired, &mut complaints).await;
-        if let Some(complaint) = complaints.into_iter().next() {
-            return Err(complaint);
-        }
         for name in desired.idle() {
             progress(&format!("no manifest runs {name}; `podium run {name}` does"));
         }
         for (namespace, name) in &done.rolling {
             if wait || desired.alone() == Some(name.as_str()) {
-                self.available(namespace, name).await?;
-                progress(&format!("deployment {name} is available"));
+                match self.available(namespace, name).await {
+                    Ok(()) => progress(&format!("deployment {name} is available")),
+                    Err(error) => complaints.push(error),
+                }
             }
         }
-        Ok(())
+        Ok(complaints)
     }
 
     /// Pushes and applies what differs; what fails is complained about and tried again next time.
@@ -194,7 +200,12 @@ impl Deployer {
     }
 
     async fn apply(&self, document: &Document, done: &mut Done) -> Result<()> {
-        let applied = apply(&self.session, document, false).await?;
+        let applied = match apply(&self.session, document, false).await {
+            Err(error) if is_job(document) && is_immutable(&error) => {
+                self.run_again(document).await?
+            }
+            applied => applied?,
+        };
         if applied.outcome != Outcome::Unchanged {
             progress(&format!("{} {}", applied.name, applied.outcome.word()));
             done.changed = true;
@@ -204,6 +215,16 @@ impl Deployer {
             done.rolling.push((key.namespace, key.name));
         }
         Ok(())
+    }
+
+    /// A Job whose template changed is another one: it takes the place of the old.
+    async fn run_again(&self, document: &Document) -> Result<Applied> {
+        let served = self.session.resource_of(&document.object).await?;
+        let key = Key::of(&document.object);
+        let path = served.path(Some(&key.namespace), Some(&key.name));
+        delete::and_wait(&self.session, &path).await?;
+        progress(&format!("{} deleted: its template has changed", served.slashed(&key.name)));
+        apply(&self.session, document, false).await
     }
 
     /// Deletes what left the files, if it is still ours.
@@ -253,15 +274,27 @@ impl Deployer {
 
     /// Waits until a Deployment has all its replicas; says why it does not.
     async fn available(&self, namespace: &str, name: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let began = Instant::now();
+        let mut told = false;
         while !self.is_available(namespace, name).await? {
-            if Instant::now() > deadline {
+            if began.elapsed() > PATIENCE {
                 let why = self.why(namespace, name).await?;
                 bail!("deployment {name} is not available after {PATIENCE:?}: {why}");
+            }
+            if began.elapsed() > SLOW && !told {
+                told = true;
+                self.tell_why(namespace, name).await;
             }
             sleep(POLL).await;
         }
         Ok(())
+    }
+
+    /// Tells what keeps a Deployment from being available.
+    pub(super) async fn tell_why(&self, namespace: &str, name: &str) {
+        let why = self.why(namespace, name).await;
+        let why = why.unwrap_or_else(|error| chain(&error));
+        progress(&format!("deployment {name} is not available yet: {why}"));
     }
 
     /// Whether a Deployment has all its replicas, or is not going to for a reason of its own.
@@ -286,6 +319,16 @@ impl Deployer {
             None => format!("`podium describe pods -n {namespace}` says how its Pods are"),
         })
     }
+}
+
+fn is_job(document: &Document) -> bool {
+    document.object["kind"] == "Job"
+}
+
+/// Whether the server refused to change what cannot be changed.
+fn is_immutable(error: &anyhow::Error) -> bool {
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<RequestError>());
+    refused.is_some_and(|error| error.code() == 422 && error.to_string().contains("immutable"))
 }
 
 /// A label's value for a set of files: the same files have the same one.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::cluster::{Addresses, Cluster, Config};
 use super::data_dir::DataDir;
 use super::manifests::Files;
-use super::{UsageError, progress, say};
+use super::{UsageError, complain, progress, say};
 use crate::api::Quantity;
 use crate::scheduler;
 
@@ -123,7 +123,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
         ended = cluster.ended() => ended,
     };
     progress("stopping");
-    cluster.stop().await;
+    // Held until the process is gone, and with it all that still uses the directory.
+    std::mem::forget(cluster.stop().await);
     outcome
 }
 
@@ -135,10 +136,15 @@ async fn serve(
     mut deployer: Deployer,
     desired: Desired,
 ) -> Result<()> {
-    deployer.first(&desired, args.wait).await?;
+    // What was there goes on, whatever is wrong with what came.
+    for complaint in deployer.first(&desired, args.wait).await? {
+        complain(&complaint);
+        progress("the cluster goes on; mend that, and `podium apply -f` it");
+    }
     say(&format!(
         "kubeconfig  {}\nAPI server  https://{}\nregistry    {}\n\
-         gateway     http://{} https://{}\n",
+         gateway     http://{} https://{}\n\
+         for kubectl, `podium kubeconfig merge` or set KUBECONFIG to the first\n",
         kubeconfig.display(),
         addresses.api,
         addresses.registry,

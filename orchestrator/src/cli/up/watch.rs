@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::deploy::{Deployer, Done};
+use super::deploy::{Deployer, Done, SLOW};
 use super::desired::Desired;
 use crate::cli::manifests::{Files, is_manifest};
 use crate::cli::output::{Tone, paint_errors};
@@ -25,9 +25,6 @@ const MAX_FILES: usize = 10_000;
 
 /// What tells a file's contents from others without reading them.
 type Stamps = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
-
-/// A rollout that takes longer than this is told why.
-const SLOW: Duration = Duration::from_secs(5);
 
 /// Watches until it is stopped.
 pub(super) async fn run(
@@ -100,9 +97,7 @@ impl Rollout {
                 Ok(false) => {
                     if self.began.elapsed() > SLOW && !self.told {
                         self.told = true;
-                        let why = deployer.why(namespace, name).await;
-                        let why = why.unwrap_or_else(|error| chain(&error));
-                        progress(&format!("deployment {name} is not available yet: {why}"));
+                        deployer.tell_why(namespace, name).await;
                     }
                     return false;
                 }

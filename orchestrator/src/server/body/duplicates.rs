@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use super::{BODY_MAX, Document};
+use crate::api::yaml;
 
 /// What the parts of a document may weigh together. One without aliases weighs less: of JSON a
 /// part is no heavier than its text, of YAML at most twice as heavy.
@@ -32,10 +33,10 @@ pub fn from_json(bytes: &[u8]) -> Result<Document, serde_json::Error> {
 }
 
 /// Parses YAML.
-pub fn from_yaml(bytes: &[u8]) -> Result<Document, serde_yaml::Error> {
+pub fn from_yaml(bytes: &[u8]) -> Result<Document, yaml::Error> {
     let mut found = Found::default();
     let node = Node { place: &Place::Root, found: &mut found };
-    let value = node.deserialize(serde_yaml::Deserializer::from_slice(bytes))?;
+    let value = yaml::read(bytes, node)?;
     Ok(Document { value, duplicates: found.duplicates })
 }
 

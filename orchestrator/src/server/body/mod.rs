@@ -72,7 +72,7 @@ pub fn decode(media_type: &str, bytes: &[u8]) -> Result<Document, ApiError> {
 }
 
 /// Decodes YAML, of which JSON is a part.
-pub fn yaml(bytes: &[u8]) -> Result<Document, serde_yaml::Error> {
+pub fn yaml(bytes: &[u8]) -> Result<Document, api::yaml::Error> {
     duplicates::from_yaml(bytes)
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::negotiate::{Accepted, Encoding, Shape};
-use crate::api::{ApiError, Object};
+use crate::api::{self, ApiError, Object};
 use crate::storage::{ListPage, Stored};
 
 pub mod table;
@@ -254,7 +254,7 @@ fn indented(json: &[u8]) -> Result<Bytes, ApiError> {
 
 fn yaml(json: &[u8]) -> Result<Bytes, ApiError> {
     let value: Value = serde_json::from_slice(json).map_err(unreadable)?;
-    serde_yaml::to_string(&value).map(Bytes::from).map_err(unreadable)
+    api::yaml::to_string(&value).map(Bytes::from).map_err(unreadable)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> ApiError {
