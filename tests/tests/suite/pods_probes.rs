@@ -18,6 +18,10 @@ fn named(pod: &Pod, name: &str) -> ContainerStatus {
     containers(pod).into_iter().find(|status| status.name == name).unwrap_or_default()
 }
 
+fn main_has_ended(pod: &Pod) -> bool {
+    named(pod, "main").state.is_some_and(|state| state.terminated.is_some())
+}
+
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
@@ -147,6 +151,7 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
             "name": name, "image": "prober:v1", "restartPolicy": "Always",
             "ports": [{"containerPort": port}],
             "startupProbe": {"httpGet": {"path": "/", "port": port}, "periodSeconds": 1},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
         })
     };
     let mut job = pod("job", &["log", "3", "50"]);
@@ -161,6 +166,12 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
         sidecar("second", 8082),
     ]);
     create::<Pod>(&client, &server).await;
+
+    // What has ended is told while others still stop.
+    let stopping = seen(&client, "job", main_has_ended).await;
+    assert!(named(&stopping, "side").state.unwrap().running.is_some());
+    assert!(!named(&stopping, "main").ready && !is_ready(&stopping));
+    assert_eq!(stopping.status.unwrap().phase.as_deref(), Some("Running"));
 
     // A sidecar does not keep a Pod from its end, and is no failure of it.
     let done = seen(&client, "job", |pod| {
@@ -183,6 +194,8 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
     let keep = json!({"metadata": {"finalizers": ["example.com/keep"]}});
     api.patch("server", &PatchParams::default(), &Patch::Merge(keep)).await.unwrap();
     api.delete("server", &DeleteParams::default()).await.unwrap();
+    let stopping = seen(&client, "server", main_has_ended).await;
+    assert!(named(&stopping, "first").state.unwrap().running.is_some());
     let ended = seen(&client, "server", |pod| {
         let all = containers(pod);
         all.iter().all(|c| c.state.as_ref().is_some_and(|state| state.terminated.is_some()))
