@@ -18,8 +18,8 @@ fn named(pod: &Pod, name: &str) -> ContainerStatus {
     containers(pod).into_iter().find(|status| status.name == name).unwrap_or_default()
 }
 
-fn main_has_ended(pod: &Pod) -> bool {
-    named(pod, "main").state.is_some_and(|state| state.terminated.is_some())
+fn has_ended(pod: &Pod, name: &str) -> bool {
+    named(pod, name).state.is_some_and(|state| state.terminated.is_some())
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -165,10 +165,12 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
         {"name": "plain", "image": "toolbox:v1", "args": ["exit", "0"]},
         sidecar("second", 8082),
     ]);
+    let short = json!({"name": "short", "image": "prober:v1", "ports": [{"containerPort": 8083}]});
+    server["spec"]["containers"].as_array_mut().unwrap().push(short);
     create::<Pod>(&client, &server).await;
 
     // What has ended is told while others still stop.
-    let stopping = seen(&client, "job", main_has_ended).await;
+    let stopping = seen(&client, "job", |pod| has_ended(pod, "main")).await;
     assert!(named(&stopping, "side").state.unwrap().running.is_some());
     assert!(!named(&stopping, "main").ready && !is_ready(&stopping));
     assert_eq!(stopping.status.unwrap().phase.as_deref(), Some("Running"));
@@ -187,15 +189,15 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
     assert!(started("first") <= started("second") && started("second") <= started("main"));
     if let Some(kubectl) = cluster.kubectl() {
         let row = kubectl.run(&["get", "pod", "server", "--no-headers"]).await;
-        assert_eq!(row.split_whitespace().nth(1), Some("3/3"), "{row}");
+        assert_eq!(row.split_whitespace().nth(1), Some("4/4"), "{row}");
     }
     // Watched to the end: the last status shows in which order they ended.
     let api = Api::<Pod>::default_namespaced(client.clone());
     let keep = json!({"metadata": {"finalizers": ["example.com/keep"]}});
     api.patch("server", &PatchParams::default(), &Patch::Merge(keep)).await.unwrap();
     api.delete("server", &DeleteParams::default()).await.unwrap();
-    let stopping = seen(&client, "server", main_has_ended).await;
-    assert!(named(&stopping, "first").state.unwrap().running.is_some());
+    let stopping = seen(&client, "server", |pod| has_ended(pod, "short")).await;
+    assert!(named(&stopping, "main").state.unwrap().running.is_some(), "it has its grace");
     let ended = seen(&client, "server", |pod| {
         let all = containers(pod);
         all.iter().all(|c| c.state.as_ref().is_some_and(|state| state.terminated.is_some()))
