@@ -286,6 +286,47 @@ pub fn kernel_version() -> String {
     version.map(|version| version.trim().to_owned()).unwrap_or_default()
 }
 
+/// The id that this system was given when it was installed; `None` where nobody tells.
+pub fn machine_id() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        ["/etc/machine-id", "/var/lib/dbus/machine-id"].into_iter().find_map(first_line)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// The id of this machine's hardware; `None` where nobody tells, or only an administrator.
+pub fn system_uuid() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        first_line("/sys/class/dmi/id/product_uuid").map(|uuid| uuid.to_lowercase())
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// The id of this start of the system; `None` where nobody tells.
+pub fn boot_id() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        first_line("/proc/sys/kernel/random/boot_id")
+    }
+    #[cfg(target_os = "macos")]
+    {
+        output("sysctl", &["-n", "kern.bootsessionuuid"])
+    }
+    #[cfg(windows)]
+    None
+}
+
+/// The first line of a file; `None` if it is not readable or says nothing.
+#[cfg(target_os = "linux")]
+fn first_line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
 /// The name and version of the operating system, for people.
 pub fn os_image() -> String {
     #[cfg(target_os = "linux")]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, SubResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{
     Computed, DecodeError, FieldErrors, GroupResource, GroupVersionKind, Object, names, schema,
@@ -275,6 +275,10 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Fills in what the client left out; runs on every decode of a write.
     fn default(&self, _: &mut Self::Kind) {}
+    /// The status before anybody wrote one: what Go writes though it is empty.
+    fn empty_status(&self) -> Value {
+        json!({})
+    }
     /// What a write may not bring along, or carries over from the old object (such as `clusterIP`).
     fn prepare(&self, _: &mut Self::Kind, _: Operation<'_, Self::Kind>) {}
     /// Lists every reason to reject the write.
@@ -490,6 +494,9 @@ impl<S: Strategy> Behaviour for S {
         self.default(&mut typed);
         new.encode(&typed)?;
         schema::omit_empty(&gvk_of::<S::Kind>(), &mut new.body);
+        if S::SUBRESOURCES.contains(&Subresource::Status) {
+            fill_status(&mut new.body, self.empty_status());
+        }
         Ok(unknown)
     }
 
@@ -552,6 +559,15 @@ impl<S: Strategy> Behaviour for S {
 
     fn to_served(&self, object: Object) -> Result<Object, DecodeError> {
         Strategy::to_served(self, object)
+    }
+}
+
+/// Gives an object the status it lacks: clients in other languages than Go look into it.
+fn fill_status(body: &mut Map<String, Value>, empty: Value) {
+    let status = body.entry("status").or_insert_with(|| json!({}));
+    let (Value::Object(status), Value::Object(empty)) = (status, empty) else { return };
+    for (field, value) in empty {
+        status.entry(field).or_insert(value);
     }
 }
 

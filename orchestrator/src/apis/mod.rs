@@ -65,7 +65,41 @@ pub fn builtin() -> ResourceTable {
 mod tests {
     use std::collections::HashSet;
 
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_new_object_has_a_status_with_what_go_never_leaves_out() {
+        let status = |api_version: &str, kind: &str, spec: serde_json::Value| {
+            let new = testing::object(api_version, kind, json!({"spec": spec}));
+            let mut prepared = new.clone();
+            let row = testing::row(&new);
+            row.behaviour.prepare(&mut prepared, crate::api::Operation::Create).unwrap();
+            prepared.body["status"].clone()
+        };
+        let template = || json!({"spec": {"containers": [{"name": "web", "image": "web:1"}]}});
+        let workload = || json!({"selector": {}, "template": template()});
+        let scaled =
+            || json!({"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "web"}});
+        let cron = json!({"schedule": "@daily", "jobTemplate": {"spec": {"template": template()}}});
+        assert_eq!(status("batch/v1", "Job", workload()), json!({}));
+        assert_eq!(status("batch/v1", "CronJob", cron), json!({}));
+        assert_eq!(status("apps/v1", "Deployment", workload()), json!({}));
+        assert_eq!(status("apps/v1", "ReplicaSet", workload()), json!({"replicas": 0}));
+        assert_eq!(status("v1", "Service", json!({})), json!({"loadBalancer": {}}));
+        let ingress = status("networking.k8s.io/v1", "Ingress", json!({}));
+        assert_eq!(ingress, json!({"loadBalancer": {}}));
+        let autoscaler = |version| status(version, "HorizontalPodAutoscaler", scaled());
+        assert_eq!(autoscaler("autoscaling/v2"), json!({"desiredReplicas": 0}));
+        assert_eq!(
+            autoscaler("autoscaling/v1"),
+            json!({"currentReplicas": 0, "desiredReplicas": 0})
+        );
+        let node = status("v1", "Node", json!({}));
+        assert_eq!(node["daemonEndpoints"], json!({"kubeletEndpoint": {"Port": 0}}));
+        assert_eq!(node["nodeInfo"]["machineID"], "");
+    }
 
     #[test]
     fn every_resource_stands_in_the_table_once() {

@@ -13,6 +13,7 @@ mod environment;
 mod eviction;
 mod extended;
 mod heartbeat;
+mod identity;
 mod image_collection;
 mod images;
 mod pods;
@@ -21,6 +22,7 @@ mod references;
 mod registration;
 mod resources;
 mod server;
+mod shutdown;
 mod stats;
 mod status;
 mod volumes;
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -40,7 +43,7 @@ use shim::cri::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{EventRecorder, EventWriter, Index, Informer, Informers};
-use crate::clock::Clock;
+use crate::clock::{Clock, Entropy};
 
 pub use capacity::{Capacity, node_name};
 pub use eviction::EVICTION_MEMORY;
@@ -80,6 +83,9 @@ impl Config {
 /// What all parts of the agent share.
 struct Node {
     config: Config,
+    identity: identity::Identity,
+    /// When it was stopped in good order the last time.
+    stopped_at: Option<Timestamp>,
     client: Client,
     runtime: Arc<dyn Runtime>,
     dialer: Arc<dyn Dialer>,
@@ -152,6 +158,8 @@ impl NodeAgent {
             pods: informers.of::<Pod>(),
             services: informers.of::<Service>(),
             slices,
+            identity: identity::Identity::of_machine(&config.data_dir, &Entropy::from_os()),
+            stopped_at: shutdown::last(&config.data_dir),
             config,
             client,
             runtime,
@@ -179,6 +187,7 @@ impl NodeAgent {
         let workers = pods.run(Arc::clone(&node), stop.clone());
         // All end at once: no event is recorded after the writer has gone.
         tokio::join!(heart, collection, evictions, workers, writer.run(stop.clone()));
+        shutdown::note(&node.config.data_dir, node.clock.now()).await;
     }
 }
 

@@ -12,6 +12,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use shim::cri::Image;
 
+use super::identity::Identity;
 use super::status::time;
 use super::{Capacity, Config, Node, extended};
 use crate::platform;
@@ -45,6 +46,7 @@ pub(super) fn labels(config: &Config) -> BTreeMap<String, String> {
 /// The Node's status; conditions keep the time since when they hold.
 pub(super) fn status(
     config: &Config,
+    identity: &Identity,
     memory_pressure: bool,
     known: Option<&NodeStatus>,
     now: Timestamp,
@@ -72,7 +74,9 @@ pub(super) fn status(
             kubelet_version: KUBELET_VERSION.to_owned(),
             operating_system: os().to_owned(),
             os_image: platform::os_image(),
-            machine_id: config.node_name.clone(),
+            machine_id: identity.machine.clone(),
+            system_uuid: identity.system.clone(),
+            boot_id: identity.boot.clone(),
             ..NodeSystemInfo::default()
         }),
         ..NodeStatus::default()
@@ -96,7 +100,7 @@ pub(super) fn images(mut here: Vec<Image>) -> Vec<ContainerImage> {
 fn current(node: &Node, known: Option<&NodeStatus>) -> NodeStatus {
     NodeStatus {
         images: Some(images(node.runtime.list_images())),
-        ..status(&node.config, node.pressure.memory(), known, node.clock.now())
+        ..status(&node.config, &node.identity, node.pressure.memory(), known, node.clock.now())
     }
 }
 
@@ -222,9 +226,20 @@ mod tests {
         }
     }
 
+    fn identity() -> Identity {
+        Identity { machine: "m".into(), system: "s".into(), boot: "b".into() }
+    }
+
+    #[test]
+    fn a_node_says_which_machine_it_is() {
+        let status = status(&config(), &identity(), false, None, Timestamp::UNIX_EPOCH);
+        let info = status.node_info.unwrap();
+        assert_eq!((&*info.machine_id, &*info.system_uuid, &*info.boot_id), ("m", "s", "b"));
+    }
+
     #[test]
     fn a_node_offers_what_it_was_given() {
-        let status = status(&config(), false, None, Timestamp::UNIX_EPOCH);
+        let status = status(&config(), &identity(), false, None, Timestamp::UNIX_EPOCH);
         let status = serde_json::to_value(status).unwrap();
         let amounts = |memory: &str| json!({"cpu": "2500m", "memory": memory, "pods": "7"});
         assert_eq!(status["capacity"], amounts("3145728Ki"));
@@ -237,7 +252,7 @@ mod tests {
     fn extended_resources_of_the_capacity_are_allocatable() {
         let known = json!({"capacity": {"example.com/dongle": "4", "cpu": "900"}});
         let known: NodeStatus = serde_json::from_value(known).unwrap();
-        let status = status(&config(), false, Some(&known), Timestamp::UNIX_EPOCH);
+        let status = status(&config(), &identity(), false, Some(&known), Timestamp::UNIX_EPOCH);
         let status = serde_json::to_value(status).unwrap();
         assert_eq!(status["allocatable"]["example.com/dongle"], "4");
         assert_eq!(status["allocatable"]["cpu"], "2500m");
@@ -246,9 +261,9 @@ mod tests {
 
     #[test]
     fn conditions_keep_the_time_of_their_last_transition() {
-        let first = status(&config(), false, None, Timestamp::UNIX_EPOCH);
+        let first = status(&config(), &identity(), false, None, Timestamp::UNIX_EPOCH);
         let later = Timestamp::from_second(300).unwrap();
-        let second = status(&config(), false, Some(&first), later);
+        let second = status(&config(), &identity(), false, Some(&first), later);
         let ready = second.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!(ready.last_transition_time.unwrap().0, Timestamp::UNIX_EPOCH);
         assert_eq!(ready.last_heartbeat_time.unwrap().0, later);

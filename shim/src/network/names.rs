@@ -58,7 +58,9 @@ impl PodNames {
         let searches = if dns.searches.is_empty() {
             vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_string()]
         } else {
-            dns.searches.iter().take(SEARCHES).map(|search| normal(search)).collect()
+            // The root, which is no domain to search in: names are looked up as they are.
+            let named = dns.searches.iter().map(|search| normal(search)).filter(|s| !s.is_empty());
+            named.take(SEARCHES).collect()
         };
         let mut hosts: HashMap<String, Vec<IpAddr>> =
             HashMap::from([("localhost".to_string(), vec![Ipv4Addr::LOCALHOST.into()])]);
@@ -189,6 +191,15 @@ mod tests {
             assert_eq!(lookup(name), one("10.43.0.9"), "{name}");
         }
         assert_eq!(lookup("hello.other"), one("10.43.0.10"));
+    }
+
+    #[test]
+    fn where_only_the_root_is_searched_names_are_full() {
+        let dns = DnsConfig { searches: vec![".".into()], hosts: Vec::new() };
+        let names = PodNames::new(dns, "shop", DOMAIN);
+        let lookup = |name: &str| names.lookup(&table(), DOMAIN, name);
+        assert_eq!(lookup("hello"), Answer::Outside(vec!["hello".into()]));
+        assert_eq!(lookup("hello.shop.svc.cluster.local"), one("10.43.0.9"));
     }
 
     #[test]

@@ -371,7 +371,13 @@ async fn pods_come_back_after_a_stop_and_after_a_kill_with_counts_and_logs() {
     assert_eq!(first(&before).restart_count, 0);
 
     for (restarts, by_force) in [(1, true), (2, false)] {
-        let api = Api::<Pod>::default_namespaced(cluster.client().await.unwrap());
+        let client = cluster.client().await.unwrap();
+        let once = format!("once-{restarts}");
+        let mut object = pod(&once, &["log", "0", "50"]);
+        object["spec"]["restartPolicy"] = json!("Never");
+        create::<Pod>(&client, &object).await;
+        seen(&client, &once, |pod| first(pod).ready).await;
+        let api = Api::<Pod>::default_namespaced(client.clone());
         eventually("it has written a line", async || {
             let log = api.logs("stays", &Default::default()).await.map_err(|e| e.to_string())?;
             if log.starts_with("log line 0\n") { Ok(()) } else { Err(log) }
@@ -388,6 +394,18 @@ async fn pods_come_back_after_a_stop_and_after_a_kill_with_counts_and_logs() {
             seen(&client, "stays", |pod| first(pod).ready && first(pod).restart_count == restarts)
                 .await;
         assert_eq!(after.metadata.uid, before.metadata.uid);
+        // Only an orderly stop is one that a Job's policy can tell from a failure.
+        let failed = seen(&client, &once, |pod| phase(pod) == "Failed").await.status.unwrap();
+        assert_eq!(failed.reason.as_deref(), (!by_force).then_some("Terminated"));
+        let mut conditions = failed.conditions.into_iter().flatten();
+        let told = conditions.find(|condition| condition.type_ == "DisruptionTarget");
+        let told = told.map(|told| (told.status, told.reason.unwrap(), told.message.unwrap()));
+        let shutdown = (
+            "True".to_owned(),
+            "TerminationByKubelet".to_owned(),
+            "Pod was terminated in response to imminent node shutdown.".to_owned(),
+        );
+        assert_eq!(told, (!by_force).then_some(shutdown));
         assert!(first(&after).last_state.unwrap().terminated.is_some());
         assert_eq!(phase(&seen(&client, "done", |_| true).await), "Succeeded");
         let api = Api::<Pod>::default_namespaced(client.clone());

@@ -18,6 +18,10 @@ fn named(pod: &Pod, name: &str) -> ContainerStatus {
     containers(pod).into_iter().find(|status| status.name == name).unwrap_or_default()
 }
 
+fn has_ended(pod: &Pod, name: &str) -> bool {
+    named(pod, name).state.is_some_and(|state| state.terminated.is_some())
+}
+
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
@@ -147,6 +151,7 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
             "name": name, "image": "prober:v1", "restartPolicy": "Always",
             "ports": [{"containerPort": port}],
             "startupProbe": {"httpGet": {"path": "/", "port": port}, "periodSeconds": 1},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
         })
     };
     let mut job = pod("job", &["log", "3", "50"]);
@@ -160,7 +165,15 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
         {"name": "plain", "image": "toolbox:v1", "args": ["exit", "0"]},
         sidecar("second", 8082),
     ]);
+    let short = json!({"name": "short", "image": "prober:v1", "ports": [{"containerPort": 8083}]});
+    server["spec"]["containers"].as_array_mut().unwrap().push(short);
     create::<Pod>(&client, &server).await;
+
+    // What has ended is told while others still stop.
+    let stopping = seen(&client, "job", |pod| has_ended(pod, "main")).await;
+    assert!(named(&stopping, "side").state.unwrap().running.is_some());
+    assert!(!named(&stopping, "main").ready && !is_ready(&stopping));
+    assert_eq!(stopping.status.unwrap().phase.as_deref(), Some("Running"));
 
     // A sidecar does not keep a Pod from its end, and is no failure of it.
     let done = seen(&client, "job", |pod| {
@@ -176,13 +189,15 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
     assert!(started("first") <= started("second") && started("second") <= started("main"));
     if let Some(kubectl) = cluster.kubectl() {
         let row = kubectl.run(&["get", "pod", "server", "--no-headers"]).await;
-        assert_eq!(row.split_whitespace().nth(1), Some("3/3"), "{row}");
+        assert_eq!(row.split_whitespace().nth(1), Some("4/4"), "{row}");
     }
     // Watched to the end: the last status shows in which order they ended.
     let api = Api::<Pod>::default_namespaced(client.clone());
     let keep = json!({"metadata": {"finalizers": ["example.com/keep"]}});
     api.patch("server", &PatchParams::default(), &Patch::Merge(keep)).await.unwrap();
     api.delete("server", &DeleteParams::default()).await.unwrap();
+    let stopping = seen(&client, "server", |pod| has_ended(pod, "short")).await;
+    assert!(named(&stopping, "main").state.unwrap().running.is_some(), "it has its grace");
     let ended = seen(&client, "server", |pod| {
         let all = containers(pod);
         all.iter().all(|c| c.state.as_ref().is_some_and(|state| state.terminated.is_some()))

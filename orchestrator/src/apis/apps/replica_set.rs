@@ -1,7 +1,7 @@
 //! `replicasets.apps`
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::template;
 use crate::api::{
@@ -55,6 +55,10 @@ impl Strategy for ReplicaSets {
         value: |r| seen(r, |s| s.replicas).to_string(),
     }];
     const HAS_GENERATION: bool = true;
+
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0})
+    }
 
     fn default(&self, set: &mut ReplicaSet) {
         let Some(spec) = &mut set.spec else { return };

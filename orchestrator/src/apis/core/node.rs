@@ -60,6 +60,13 @@ impl Strategy for Nodes {
     const SELECTABLE_FIELDS: &'static [SelectableField<Node>] =
         &[SelectableField { path: "spec.unschedulable", value: |n| unschedulable(n).to_string() }];
 
+    fn empty_status(&self) -> Value {
+        json!({
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+            "nodeInfo": NodeSystemInfo::default(),
+        })
+    }
+
     fn default(&self, node: &mut Node) {
         if let Some(status) = &mut node.status {
             if status.allocatable.as_ref().is_none_or(BTreeMap::is_empty) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressServiceBackend, IngressSpec,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{
     Column, FieldError, FieldErrors, FieldPath, Operation, Strategy, Subresource, names,
@@ -44,6 +44,10 @@ impl Strategy for Ingresses {
         }),
     ];
     const HAS_GENERATION: bool = true;
+
+    fn empty_status(&self) -> Value {
+        json!({"loadBalancer": {}})
+    }
 
     fn validate(&self, new: &Ingress, operation: Operation<'_, Ingress>) -> FieldErrors {
         if let Operation::UpdateStatus(_) = operation {

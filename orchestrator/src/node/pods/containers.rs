@@ -19,6 +19,9 @@ pub const IMAGE_LABEL: &str = "podium.dev/image";
 /// Exit code of what was ended by force, or vanished.
 pub const KILLED: i32 = 137;
 
+/// The reason of what ended without a witness.
+const VANISHED: &str = "ContainerStatusUnknown";
+
 /// One attempt at running a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -126,6 +129,12 @@ impl Containers {
         all.find_map(|(name, list)| Some((name.as_str(), list.iter().find(|a| a.id == id)?)))
     }
 
+    /// How the newest attempt ended, if that was without a witness.
+    pub fn vanished(&self, name: &str) -> Option<&Ending> {
+        let ending = self.current(name).and_then(Attempt::ending);
+        ending.filter(|ending| ending.reason == VANISHED)
+    }
+
     /// Names and attempts of all that run.
     pub fn running(&self) -> impl Iterator<Item = (&str, &Attempt)> {
         self.attempts.iter().filter_map(|(name, list)| {
@@ -228,7 +237,7 @@ fn vanished(attempt: &Attempt, now: Timestamp) -> Ending {
         started_at: attempt.running_since(),
         finished_at: now,
         code: KILLED,
-        reason: "ContainerStatusUnknown".to_owned(),
+        reason: VANISHED.to_owned(),
         message: "The container could not be located when the node agent was restarted".to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use tracing::{debug, warn};
 use super::checkpoint::{self, Checkpoint};
 use super::plan::End;
 use super::worker::{RETRY, RETRY_API, Worker};
+use crate::node::shutdown::{self, TERMINATED};
 
 impl Worker {
     /// Saves what has to outlive a restart.
@@ -30,6 +31,11 @@ impl Worker {
             let why = "Pod was active on the node longer than the specified deadline";
             self.failure = Some(("DeadlineExceeded", why.to_owned()));
             self.node.recorder.normal(self.about(), "DeadlineExceeded", why);
+        }
+        if end == Some(End::Completed) && self.was_shut_down() {
+            let (reason, message) = TERMINATED;
+            self.failure = Some((reason, message.to_owned()));
+            self.disrupted = true;
         }
         if let Some(eviction) = self.inbox.eviction() {
             self.node.recorder.warning(self.about(), "Evicted", eviction.message.clone());
@@ -63,6 +69,12 @@ impl Worker {
         self.node.references.unsubscribe(self.namespace(), &self.names, &self.inbox.wake);
         checkpoint::remove(self.folder()).await;
         debug!(namespace = self.namespace(), name = self.name(), "pod ended");
+    }
+
+    /// Whether the Pod came to its end because the node was stopped.
+    fn was_shut_down(&self) -> bool {
+        let spec = self.pod.spec.as_ref();
+        spec.is_some_and(|spec| shutdown::ended(spec, &self.containers, self.node.stopped_at))
     }
 
     /// Tells the API that nothing is left of a deleted Pod; whether it heard.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Pod;
 use shim::cri::Etc;
 
-use super::sandbox::{dns, hostname};
+use super::sandbox::{dns, hostname, kernel_hostname, subdomain};
 
 /// What stands in every hosts file.
 const LOCAL: &str = "# Kubernetes-managed hosts file.
@@ -20,7 +20,7 @@ fe00::2\tip6-allrouters
 pub(super) fn of(pod: &Pod, ip: Option<IpAddr>, domain: &str) -> Etc {
     Etc {
         hosts: hosts(pod, ip, domain),
-        hostname: format!("{}\n", hostname(pod)),
+        hostname: format!("{}\n", kernel_hostname(pod, domain)),
         resolv_conf: resolver(pod, domain),
     }
 }
@@ -28,14 +28,12 @@ pub(super) fn of(pod: &Pod, ip: Option<IpAddr>, domain: &str) -> Etc {
 fn hosts(pod: &Pod, ip: Option<IpAddr>, domain: &str) -> String {
     let mut text = LOCAL.to_owned();
     let spec = pod.spec.as_ref();
-    let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|s| !s.is_empty());
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = hostname(pod);
-    match (ip, subdomain) {
+    match (ip, subdomain(pod, domain)) {
         (None, _) => {}
         (Some(ip), None) => text.push_str(&format!("{ip}\t{name}\n")),
         (Some(ip), Some(subdomain)) => {
-            text.push_str(&format!("{ip}\t{name}.{subdomain}.{namespace}.svc.{domain}\t{name}\n"));
+            text.push_str(&format!("{ip}\t{name}.{subdomain}\t{name}\n"));
         }
     }
     let aliases = spec.and_then(|spec| spec.host_aliases.as_deref()).unwrap_or_default();
@@ -104,8 +102,9 @@ mod tests {
 
     #[test]
     fn what_a_pod_says_of_names_is_written() {
-        let Etc { hosts, resolv_conf, .. } = written(json!({
+        let Etc { hosts, hostname, resolv_conf } = written(json!({
             "containers": [], "hostname": "db", "subdomain": "pair", "dnsPolicy": "None",
+            "setHostnameAsFQDN": true,
             "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a", "b"]}],
             "dnsConfig": {
                 "nameservers": ["192.0.2.1"], "searches": ["corp"],
@@ -113,6 +112,7 @@ mod tests {
             },
         }));
         let own = "10.64.0.5\tdb.pair.shop.svc.cluster.local\tdb\n";
+        assert_eq!(hostname, "db.pair.shop.svc.cluster.local\n");
         let aliases = "\n# Entries added by HostAliases.\n10.0.0.1\ta\tb\n";
         assert_eq!(hosts, format!("{LOCAL}{own}{aliases}"));
         assert_eq!(resolv_conf, "search corp\nnameserver 192.0.2.1\noptions ndots:2 edns0\n");

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::hooks::before_stop;
 use super::plan::Stop;
-use super::worker::{Worker, container_of};
+use super::worker::{RETRY_API, Worker, container_of};
 use crate::client::sidecars;
 use crate::node::Node;
 
@@ -34,10 +34,11 @@ impl Worker {
     pub(super) async fn stop_all(&mut self) {
         let begun = Instant::now();
         self.observe();
-        self.probes.keep_readiness();
+        self.probes.only_readiness();
         if self.containers.running().next().is_none() {
             return;
         }
+        self.tell_endings().await;
         self.drain(begun).await;
         let pod = Arc::clone(&self.pod);
         let Some(spec) = &pod.spec else { return };
@@ -99,7 +100,21 @@ impl Worker {
                 () = self.inbox.wake.notified() => {}
             }
             self.look();
+            self.tell_endings().await;
         }
+    }
+
+    /// Writes which containers have ended while others still run; whether the API has it.
+    ///
+    /// The end of the last one is the Pod's, which is told when its place is free.
+    async fn tell_endings(&mut self) -> bool {
+        self.observe();
+        self.keep_probes();
+        if self.containers.running().next().is_none() {
+            return true;
+        }
+        // A slow API holds up nobody who asks for a shorter grace.
+        tokio::time::timeout(RETRY_API, self.publish_containers()).await.unwrap_or(false)
     }
 
     async fn stop(&mut self, spec: &PodSpec, list: Vec<(String, String)>, begun: Instant) {
@@ -113,22 +128,24 @@ impl Worker {
             self.node.recorder.normal(self.about_container(name), "Killing", message);
             stops.spawn(self.stop_one(container_of(spec, name).cloned(), name, id, until));
         }
+        let mut told = true;
         loop {
             tokio::select! {
                 done = stops.join_next() => if done.is_none() { break },
-                () = self.inbox.wake.notified() => {
-                    self.look();
-                    let sooner = begun + self.grace();
-                    if sooner < until {
-                        until = sooner;
-                        for (_, id) in &list {
-                            let (node, id) = (Arc::clone(&self.node), Id(id.clone()));
-                            let left = until.saturating_duration_since(Instant::now());
-                            stops.spawn(async move { stop(&node, &id, left).await });
-                        }
-                    }
+                () = self.inbox.wake.notified() => {}
+                () = tokio::time::sleep(RETRY_API), if !told => {}
+            }
+            self.look();
+            let sooner = begun + self.grace();
+            if sooner < until {
+                until = sooner;
+                for (_, id) in &list {
+                    let (node, id) = (Arc::clone(&self.node), Id(id.clone()));
+                    let left = until.saturating_duration_since(Instant::now());
+                    stops.spawn(async move { stop(&node, &id, left).await });
                 }
             }
+            told = self.tell_endings().await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::log_folder;
-use super::sandbox::{self, Sandbox};
+use super::sandbox::{self, Sandbox, check_hostname};
 use super::worker::{Worker, chain};
 use crate::node::references::Objects;
 use crate::node::volumes;
@@ -52,6 +52,11 @@ impl Worker {
         self.node.recorder.warning(self.about(), "FailedMount", message);
     }
 
+    fn not_sandboxed(&self, error: &dyn std::error::Error) {
+        let message = format!("Failed to create pod sandbox: {}", chain(error));
+        self.node.recorder.warning(self.about(), "FailedCreatePodSandBox", message);
+    }
+
     /// Gives the Pod its address; whether it has one now.
     pub(super) async fn create_sandbox(&mut self) -> bool {
         let config = sandbox::config(
@@ -61,6 +66,10 @@ impl Worker {
             log_folder(&self.node.config.data_dir, &self.pod),
             &self.node.config.cluster_domain,
         );
+        if let Err(error) = check_hostname(&self.pod, &self.node.config.cluster_domain) {
+            self.not_sandboxed(&error);
+            return false;
+        }
         let made = match self.node.runtime.run_pod_sandbox(config).await {
             Ok(id) => self.node.runtime.pod_sandbox_status(&id),
             Err(error) => Err(error),
@@ -75,8 +84,7 @@ impl Worker {
                 true
             }
             Err(error) => {
-                let message = format!("Failed to create pod sandbox: {}", chain(&error));
-                self.node.recorder.warning(self.about(), "FailedCreatePodSandBox", message);
+                self.not_sandboxed(&error);
                 false
             }
         }

@@ -82,7 +82,7 @@ pub(super) struct Worker {
     pub(super) tasks: JoinSet<()>,
     /// What ended the Pod as a whole: reason and message.
     pub(super) failure: Option<(&'static str, String)>,
-    /// Whether that was because the node ran low.
+    /// Whether that was because the node ran low, or was stopped.
     pub(super) disrupted: bool,
     pub(super) tokens: Tokens,
     pub(super) resizing: Resizing,
@@ -396,8 +396,24 @@ impl Worker {
 
     /// Writes the status if it changed; whether the API has it now.
     pub(super) async fn publish(&mut self) -> bool {
+        let status = self.status().await;
+        self.write(status).await
+    }
+
+    /// Writes the status if a container is another than it says; whether the API has it now.
+    pub(super) async fn publish_containers(&mut self) -> bool {
+        let status = self.status().await;
+        let of = |status: &PodStatus| {
+            (status.container_statuses.clone(), status.init_container_statuses.clone())
+        };
+        of(&status) == of(&self.published) || self.write(status).await
+    }
+
+    async fn status(&mut self) -> PodStatus {
         self.hear_last_words().await;
-        let status = status::of(status::View {
+        // What runs is not told to have failed: its place is not free yet.
+        let failure = self.failure.as_ref().filter(|_| self.ending);
+        status::of(status::View {
             pod: &self.pod,
             published: &self.published,
             ip: self.sandbox.as_ref().and_then(|sandbox| sandbox.ip),
@@ -406,13 +422,12 @@ impl Worker {
             verdicts: &self.probes.verdicts(),
             waiting: &self.waiting,
             resizing: &self.resizing,
-            failure: self.failure.as_ref().map(|(reason, why)| (*reason, why.as_str())),
+            failure: failure.map(|(reason, why)| (*reason, why.as_str())),
             disrupted: self.disrupted,
             ending: self.ending,
             start_time: self.start_time,
             now: self.now(),
-        });
-        self.write(status).await
+        })
     }
 
     async fn write(&mut self, status: PodStatus) -> bool {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use k8s_openapi::api::core::v1::{ContainerPort, HTTPGetAction};
-use shim::network::{Body, ConnectError, Peer, Refused, Request, Switch};
+use shim::network::{Body, ConnectError, Peer, Refused, RefusedReason, Request, Switch};
 
 use super::grpc;
 
@@ -36,9 +36,7 @@ impl Dialer for Switch {
     async fn request(&self, to: SocketAddr, request: Request) -> Result<Probed, String> {
         let peer = Peer { source: SocketAddr::new(self.node_ip(), 0) };
         let answer = Self::request(self, to, request, peer).await;
-        let answer = answer.map_err(|Refused { reason, .. }| {
-            format!("dial tcp {to}: connect: connection refused ({reason:?})")
-        })?;
+        let answer = answer.map_err(|refused| refusal(to, &refused))?;
         let (head, mut body) = answer.into_parts();
         // Only the status counts: a body that breaks off or is too long does no harm.
         let mut left = MAX_BODY;
@@ -67,6 +65,16 @@ fn in_words(to: SocketAddr, error: ConnectError) -> String {
     match error {
         ConnectError::Refused(_) => format!("dial tcp {to}: connect: connection refused"),
         error => format!("dial tcp {to}: {error}"),
+    }
+}
+
+/// What a request that nobody answers meets, in Go's words where it has them.
+fn refusal(to: SocketAddr, Refused { reason, .. }: &Refused) -> String {
+    match reason {
+        RefusedReason::NotListening => format!("dial tcp {to}: connect: connection refused"),
+        RefusedReason::Saturated => {
+            format!("dial tcp {to}: it serves as many requests as it may, and more wait")
+        }
     }
 }
 
@@ -119,4 +127,22 @@ pub(in crate::node) async fn http_get(dialer: &dyn Dialer, get: HttpGet) -> Resu
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_words() {
+        let told = |reason| {
+            let body = Body::new(Empty::<Bytes>::new().map_err(|never| match never {}));
+            let refused = Refused { request: Request::new(body), reason };
+            refusal(([10, 64, 0, 5], 80).into(), &refused)
+        };
+        let nobody = "dial tcp 10.64.0.5:80: connect: connection refused";
+        assert_eq!(told(RefusedReason::NotListening), nobody);
+        let full = "dial tcp 10.64.0.5:80: it serves as many requests as it may, and more wait";
+        assert_eq!(told(RefusedReason::Saturated), full);
+    }
 }

@@ -128,6 +128,8 @@ pub(super) struct Probes {
     report: Report,
     running: HashMap<(String, Kind), AbortHandle>,
     tasks: JoinSet<()>,
+    /// Whether the Pod stops: nothing is restarted any more.
+    stopping: bool,
 }
 
 impl Probes {
@@ -140,6 +142,7 @@ impl Probes {
             report,
             running: HashMap::new(),
             tasks: JoinSet::new(),
+            stopping: false,
         }
     }
 
@@ -163,6 +166,9 @@ impl Probes {
         for (container, attempt) in running {
             let started = self.verdicts.lock().started(container, attempt);
             for kind in [Kind::Startup, Kind::Readiness, Kind::Liveness] {
+                if self.stopping && kind != Kind::Readiness {
+                    continue;
+                }
                 let Some(probe) = kind.of(container) else { continue };
                 let key = (attempt.id.clone(), kind);
                 if self.running.contains_key(&key) || (kind != Kind::Startup && !started) {
@@ -174,8 +180,9 @@ impl Probes {
         }
     }
 
-    /// Ends the probes that could restart a container; it is about to stop.
-    pub fn keep_readiness(&mut self) {
+    /// Ends the probes that could restart a container, for good: the Pod stops.
+    pub fn only_readiness(&mut self) {
+        self.stopping = true;
         self.running.retain(|(_, kind), task| {
             let kept = *kind == Kind::Readiness;
             if !kept {

@@ -144,6 +144,22 @@ async fn a_container_that_fails_its_liveness_probe_is_condemned() {
     assert_eq!(probes.verdicts().condemned(&container, &attempt), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_stops_is_only_asked_whether_it_is_ready() {
+    let dialer = Arc::new(Answers::default());
+    let (mut probes, _, _) = probes(&dialer);
+    let container = container(json!({
+        "readinessProbe": {"httpGet": {"port": "http", "path": "/ready"}, "periodSeconds": 1},
+        "livenessProbe": {"httpGet": {"port": "http", "path": "/live"}, "periodSeconds": 1},
+    }));
+    let attempt = running("a");
+    probes.only_readiness();
+    probes.keep(&[(&container, &attempt)], Some(IP), Timestamp::UNIX_EPOCH);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = dialer.asked.lock();
+    assert!(!asked.is_empty() && asked.iter().all(|url| url.ends_with("/ready")), "{asked:?}");
+}
+
 #[test]
 fn named_ports_are_those_of_the_container() {
     let container = container(json!({}));

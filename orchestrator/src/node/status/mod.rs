@@ -45,7 +45,7 @@ pub(super) struct View<'a> {
     pub resizing: &'a Resizing,
     /// What ended the Pod as a whole: reason and message.
     pub failure: Option<(&'a str, &'a str)>,
-    /// Whether that was because the node ran low.
+    /// Whether that was because the node ran low, or was stopped.
     pub disrupted: bool,
     /// Whether nothing is started any more.
     pub ending: bool,
@@ -130,18 +130,20 @@ fn phase(
         !is_sidecar(init) && code(status).is_some_and(|code| code != 0)
     };
     let all_inits = || spec.init_containers.iter().flatten().zip(inits);
-    if never && !initialized && all_inits().any(init_failed) {
-        return "Failed";
-    }
     let is_running = |status: &ContainerStatus| {
         status.state.as_ref().is_some_and(|state| state.running.is_some())
     };
+    // A sidecar that still runs keeps the Pod's place.
+    let is_over = !inits.iter().any(is_running);
+    if never && !initialized && is_over && all_inits().any(init_failed) {
+        return "Failed";
+    }
     let running = statuses.iter().filter(|status| is_running(status)).count();
     let codes: Vec<_> = statuses.iter().filter_map(code).collect();
     let stopped = statuses.iter().filter(|s| !is_running(s) && code(s).is_some()).count();
     let unstarted = statuses.len() - running - stopped;
     let all_succeeded = codes.len() == statuses.len() && codes.iter().all(|code| *code == 0);
-    if view.ending && running == 0 && !inits.iter().any(is_running) {
+    if view.ending && running == 0 && is_over {
         // A Pod that was ended before it began has failed, as nothing succeeded.
         return if unstarted == 0 && all_succeeded { "Succeeded" } else { "Failed" };
     }
@@ -159,7 +161,7 @@ fn phase(
     match (restarts, all_succeeded) {
         (true, _) => "Running",
         // Sidecars still run: the Pod ends when they have.
-        (false, _) if inits.iter().any(is_running) => "Running",
+        (false, _) if !is_over => "Running",
         (false, true) => "Succeeded",
         (false, false) => "Failed",
     }

@@ -150,6 +150,10 @@ fn phases_are_the_kubelets() {
     assert_eq!(phase(with_init("Never"), false, &[("i", 0, Exited(1))]), "Failed");
     let done = [("i", 0, Exited(0)), ("a", 0, Running)];
     assert_eq!(phase(with_init("Never"), false, &done), "Running");
+    let mut aside = with_init("Never");
+    aside["initContainers"] = json!([{"name": "s", "restartPolicy": "Always"}, {"name": "i"}]);
+    let failed = [("s", 0, Running), ("i", 0, Exited(1))];
+    assert_eq!(phase(aside, false, &failed), "Pending", "its sidecar still runs");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use k8s_openapi::api::autoscaling::v2::{
     HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler, MetricSpec, MetricTarget,
     ResourceMetricSource,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{Column, FieldErrors, Operation, Strategy, Subresource};
 
@@ -39,6 +39,10 @@ impl Strategy for HorizontalPodAutoscalers {
         .integer(),
         Column::new("Replicas", "Pods there are", |a, _| json!(columns::replicas(a))).integer(),
     ];
+
+    fn empty_status(&self) -> Value {
+        json!({"desiredReplicas": 0})
+    }
 
     fn default(&self, autoscaler: &mut HorizontalPodAutoscaler) {
         default(autoscaler);

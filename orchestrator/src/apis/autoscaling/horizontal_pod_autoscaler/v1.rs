@@ -43,6 +43,10 @@ impl Strategy for HorizontalPodAutoscalersV1 {
             .integer(),
     ];
 
+    fn empty_status(&self) -> Value {
+        json!({"currentReplicas": 0, "desiredReplicas": 0})
+    }
+
     fn default(&self, autoscaler: &mut v1::HorizontalPodAutoscaler) {
         autoscaler.spec.min_replicas.get_or_insert(1);
     }

@@ -2,7 +2,9 @@
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodStatus};
 use serde_json::json;
 
-use super::pod_template::{requests_from_limits, spec_defaults, spec_warnings, validate_spec};
+use super::pod_template::{
+    requests_from_limits, spec_defaults, spec_warnings, validate_sleeps, validate_spec,
+};
 use crate::api::{
     Column, FieldErrors, FieldPath, Operation, SelectableField, Strategy, Subresource, Verb,
 };
@@ -153,6 +155,7 @@ impl Strategy for Pods {
 
 /// What a new Pod may not have yet.
 fn created(errors: &mut FieldErrors, path: &FieldPath, spec: &PodSpec) {
+    validate_sleeps(errors, path, spec);
     if spec.ephemeral_containers.as_ref().is_some_and(|all| !all.is_empty()) {
         errors.push(forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
     }

@@ -17,6 +17,7 @@ mod volumes;
 mod warnings;
 
 pub use defaults::{requests_from_limits, spec_defaults};
+pub use probes::sleeps as validate_sleeps;
 pub use resources::amounts as validate_amounts;
 pub use tolerations::validate as validate_tolerations;
 pub use validate::{validate_spec, validate_template};

@@ -1,6 +1,6 @@
 //! What is wrong with the probes and hooks of a container.
 use k8s_openapi::api::core::v1::{
-    Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
+    Container, ExecAction, HTTPGetAction, LifecycleHandler, PodSpec, Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -51,6 +51,35 @@ pub fn of_container(errors: &mut FieldErrors, path: &FieldPath, container: &Cont
     }
 }
 
+/// Checks that no hook sleeps for longer than the Pod has to end; `path` is the spec's.
+///
+/// Not asked of Pods that are there: those of older versions must still be let go.
+pub fn sleeps(errors: &mut FieldErrors, path: &FieldPath, spec: &PodSpec) {
+    let Some(grace) = spec.termination_grace_period_seconds else { return };
+    // A negative one counts as this, as the warning about it says.
+    let grace = if grace < 0 { 1 } else { grace };
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    for (list, containers) in [("initContainers", init), ("containers", &spec.containers)] {
+        for (i, container) in containers.iter().enumerate() {
+            let Some(lifecycle) = &container.lifecycle else { continue };
+            let path = path.child(list).index(i).child("lifecycle");
+            for (field, hook) in
+                [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)]
+            {
+                let Some(sleep) = hook.as_ref().and_then(|hook| hook.sleep.as_ref()) else {
+                    continue;
+                };
+                errors.check((0..=grace).contains(&sleep.seconds), || {
+                    let why = format!(
+                        "must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+                    );
+                    invalid(&path.child(field).child("sleep"), sleep.seconds, why)
+                });
+            }
+        }
+    }
+}
+
 fn validate_probe(errors: &mut FieldErrors, path: &FieldPath, probe: &Probe) {
     let mut handlers = Handlers { errors, path, count: 0 };
     handlers.exec(probe.exec.as_ref());
@@ -78,10 +107,8 @@ fn validate_hook(errors: &mut FieldErrors, path: &FieldPath, hook: &LifecycleHan
     handlers.exec(hook.exec.as_ref());
     handlers.http_get(hook.http_get.as_ref());
     handlers.tcp_socket(hook.tcp_socket.as_ref());
-    if let Some(sleep) = &hook.sleep
-        && let Some(path) = handlers.next("sleep")
-    {
-        not_negative(handlers.errors, &path.child("seconds"), Some(sleep.seconds));
+    if hook.sleep.is_some() {
+        handlers.next("sleep");
     }
     handlers.finish();
 }

@@ -1,7 +1,7 @@
 //! Pods that are refused, with the words a user reads.
 use serde_json::{Value, json};
 
-use crate::apis::testing::{create_errors, object, warnings};
+use crate::apis::testing::{create, create_errors, object, update, warnings, with};
 
 /// What is wrong with a Pod of this spec; a good container is added if it has none.
 fn spec(mut spec: Value) -> Vec<String> {
@@ -388,13 +388,36 @@ fn affinity_and_spreading_make_sense() {
 }
 
 #[test]
+fn a_hook_sleeps_no_longer_than_the_pod_has_to_end() {
+    let pod = |seconds: i64| {
+        let hooks = json!({"preStop": {"sleep": {"seconds": seconds}}});
+        let container = json!({"name": "a", "image": "a", "lifecycle": hooks});
+        let spec = json!({"terminationGracePeriodSeconds": 5, "containers": [container]});
+        object("v1", "Pod", json!({"spec": spec}))
+    };
+    let refusal = |seconds: i64| {
+        format!(
+            "spec.containers[0].lifecycle.preStop.sleep: Invalid value: {seconds}: must be non-negative and less than terminationGracePeriodSeconds (5)"
+        )
+    };
+    assert_eq!(create_errors(&pod(6)), [refusal(6)]);
+    assert_eq!(create_errors(&pod(-1)), [refusal(-1)]);
+    assert!(create(&pod(5)).is_ok() && create(&pod(0)).is_ok());
+    let labelled = with(&pod(6), "/metadata/labels", json!({"a": "b"}));
+    assert!(update(&pod(6), &labelled).is_ok(), "one that is there can be let go");
+}
+
+#[test]
 fn what_means_nothing_here_warns() {
     let pod = object(
         "v1",
         "Pod",
         json!({"spec": {
             "hostPID": true, "terminationGracePeriodSeconds": -1,
-            "volumes": [{"name": "d", "nfs": {"server": "s", "path": "/"}}],
+            "volumes": [
+                {"name": "d", "nfs": {"server": "s", "path": "/"}},
+                {"name": "m", "emptyDir": {"medium": "Memory"}},
+            ],
             "dnsConfig": {"nameservers": ["192.0.2.1"]},
             "securityContext": {
                 "seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"},
@@ -423,6 +446,7 @@ fn what_means_nothing_here_warns() {
             "spec.securityContext.seccompProfile: has no effect, guests make no system calls",
             "spec.resourceClaims: has no effect, nodes have no devices to give",
             "spec.volumes[0].nfs: nodes cannot mount this type of volume, only configMap, downwardAPI, emptyDir, hostPath, projected, secret",
+            "spec.volumes[1].emptyDir.medium: has no effect, the files lie on the node's disk and count for no container's memory; sizeLimit applies",
             "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
             "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
             "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",

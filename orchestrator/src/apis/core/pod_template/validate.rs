@@ -1,7 +1,7 @@
 //! What is wrong with a Pod's spec.
 use k8s_openapi::api::core::v1::{HostAlias, PodDNSConfig, PodSpec, PodTemplateSpec};
 
-use super::{affinity, containers, resources, tolerations, topology, volumes};
+use super::{affinity, containers, probes, resources, tolerations, topology, volumes};
 use crate::api::{FieldErrors, FieldPath, names};
 use crate::apis::checks::{
     annotations, forbidden, form, invalid, ip, labels, one_of, required, required_one_of,
@@ -28,6 +28,7 @@ pub fn validate_template(errors: &mut FieldErrors, path: &FieldPath, template: &
         return;
     };
     validate_spec(errors, &path, spec);
+    probes::sleeps(errors, &path, spec);
     if spec.ephemeral_containers.as_ref().is_some_and(|all| !all.is_empty()) {
         let why = "ephemeral containers not allowed in pod template";
         errors.push(forbidden(&path.child("ephemeralContainers"), why));

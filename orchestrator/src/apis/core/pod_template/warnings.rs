@@ -45,6 +45,11 @@ pub fn spec_warnings(path: &FieldPath, spec: &PodSpec) -> Vec<String> {
         warnings.push(format!("{path}: has no effect, nodes have no devices to give"));
     }
     for (i, volume) in spec.volumes.iter().flatten().enumerate() {
+        let medium = volume.empty_dir.as_ref().and_then(|source| source.medium.as_deref());
+        if medium == Some("Memory") {
+            let path = path.child("volumes").index(i).child("emptyDir").child("medium");
+            warnings.push(format!("{path}: has no effect, the files lie on the node's disk and count for no container's memory; sizeLimit applies"));
+        }
         for field in source_fields(volume).iter().filter(|field| !VOLUMES.contains(&field.as_str()))
         {
             let path = path.child("volumes").index(i).child(field);

@@ -1,7 +1,7 @@
 //! `services`
 use k8s_openapi::api::core::v1::{ClientIPConfig, Service, ServiceSpec, SessionAffinityConfig};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{
     Column, FieldErrors, Operation, SelectableField, Strategy, Subresource, Verb, names,
@@ -49,6 +49,10 @@ impl Strategy for Services {
         SelectableField { path: "spec.type", value: |s| kind(s).to_owned() },
     ];
     const CREATE_ON_UPDATE: bool = true;
+
+    fn empty_status(&self) -> Value {
+        json!({"loadBalancer": {}})
+    }
 
     fn default(&self, service: &mut Service) {
         let Some(spec) = &mut service.spec else { return };
