@@ -28,8 +28,8 @@ pub(super) struct Call {
 
 /// What a request begins with.
 pub(super) enum Start {
-    /// Room for an instance of its own.
-    Fresh(Room),
+    /// A component, and room for an instance of its own.
+    Fresh(usize, Room),
     /// An instance that has served before.
     Kept(Instance),
 }
@@ -65,7 +65,7 @@ impl Call {
     fn instance(&self, start: Start) -> wasmtime::Result<Instance> {
         let Inner { setup, kept, .. } = &*self.function;
         match start {
-            Start::Fresh(room) => Instance::new(setup, kept, room),
+            Start::Fresh(component, room) => Instance::new(setup, kept, component, room),
             Start::Kept(mut instance) => {
                 instance.refuel(setup)?;
                 Ok(instance)
@@ -114,7 +114,8 @@ impl Call {
         let proxy = match &instance.proxy {
             Some(proxy) => proxy,
             None => {
-                let proxy = self.function.setup.pre.instantiate_async(&mut *store).await?;
+                let component = &self.function.setup.components[instance.component];
+                let proxy = component.pre.instantiate_async(&mut *store).await?;
                 instance.proxy.insert(proxy)
             }
         };

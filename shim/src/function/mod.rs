@@ -6,10 +6,15 @@
 //! the task that brought it; most requests end there, their whole body in hand.
 //! What goes wrong with one request is that request's answer: 500 for a trap,
 //! fuel or memory, 504 out of time. Only what no guest has seen is refused.
+//!
+//! A Spin application is one function of several components: a request is for
+//! the one that its route leads to, and all share what the container has.
 
 mod answer;
 mod call;
+mod headers;
 mod instance;
+mod routes;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -17,13 +22,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cri::ExitReason;
-use crate::engine::Engine;
+use crate::engine::{Artifact, Engine};
 use crate::executor::{CpuAccount, Executor};
 use crate::guest::{Environment, Guest};
 use crate::limits::MemoryAccount;
@@ -31,6 +37,7 @@ use crate::logs::LogFile;
 use crate::network::{HttpHandler, Peer, PodNet, Refused, RefusedReason, Request, Response};
 
 pub use instance::IDLE_TIME;
+pub use routes::{Found, Route, RouteError, Routes};
 
 use call::{Call, Start};
 use instance::Kept;
@@ -63,16 +70,29 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Hears of requests that ended badly.
 pub type Report = Box<dyn Fn(ExitReason, String) + Send + Sync>;
 
+/// One guest of a function.
+pub struct Component {
+    pre: ProxyPre<Guest>,
+    environment: Arc<Environment>,
+}
+
+impl Component {
+    /// A guest that is given this; `None` if it is a program.
+    pub fn new(artifact: &Artifact, environment: Arc<Environment>) -> Option<Self> {
+        Some(Self { pre: artifact.function()?.clone(), environment })
+    }
+}
+
 /// What a function is made of.
 pub struct Setup {
     /// The node's engine.
     pub engine: Arc<Engine>,
-    /// The guest.
-    pub pre: ProxyPre<Guest>,
+    /// Its guests.
+    pub components: Vec<Component>,
+    /// Which of them a request is for; no route leads to one that is not there.
+    pub routes: Routes,
     /// What runs it.
     pub executor: Arc<Executor>,
-    /// What its instances are given.
-    pub environment: Arc<Environment>,
     /// Where their output goes.
     pub log: Arc<LogFile>,
     /// Its Pod's network.
@@ -161,12 +181,21 @@ impl Function {
 
 #[async_trait]
 impl HttpHandler for Function {
-    async fn handle(&self, request: Request, _: Peer) -> Result<Response, Refused> {
+    async fn handle(&self, mut request: Request, peer: Peer) -> Result<Response, Refused> {
         let inner = &self.0;
         let refused = |request, reason| Refused { request, reason };
         if inner.killed.is_cancelled() {
             return Err(refused(request, RefusedReason::NotListening));
         }
+        let route = match inner.setup.routes.find(request.uri().path()) {
+            Found::Everything => None,
+            Found::Route(route) => Some(route),
+            Found::Health => return Ok(answer::plain(StatusCode::OK, "OK")),
+            Found::Nothing => {
+                return Ok(answer::plain(StatusCode::NOT_FOUND, "no route leads here"));
+            }
+        };
+        let component = route.map_or(0, |route| route.component);
         let deadline = Instant::now() + inner.setup.timeout;
         let Some(slot) = inner.admit(deadline).await else {
             return Err(refused(request, RefusedReason::Saturated));
@@ -175,13 +204,16 @@ impl HttpHandler for Function {
         if inner.killed.is_cancelled() {
             return Err(refused(request, RefusedReason::NotListening));
         }
-        let start = match inner.kept.take() {
+        let start = match inner.kept.take(component) {
             Some(instance) => Start::Kept(instance),
             None => match inner.setup.engine.try_instance() {
-                Some(room) => Start::Fresh(room),
+                Some(room) => Start::Fresh(component, room),
                 None => return Err(refused(request, RefusedReason::Saturated)),
             },
         };
+        if let Some(route) = route {
+            headers::set(route, &mut request, &peer);
+        }
         let head_only = request.method() == http::Method::HEAD;
         let (head, answer) = oneshot::channel();
         let verdict = answer::Verdict::default();

@@ -26,6 +26,9 @@ use crate::network::{
 /// How long each step may take where the guest does not say; as in wasmtime's own client.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The domain under which Spin's own host offers an application's components to each other.
+const SPIN_DOMAIN: &str = ".spin.internal";
+
 /// What wasmtime runs until the connection of a request is done.
 type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
@@ -77,6 +80,10 @@ async fn send(
     let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = authority.host().trim_matches(['[', ']']).to_string();
+    if host.to_ascii_lowercase().ends_with(SPIN_DOMAIN) {
+        let why = format!("{host}: a component is called by the name of a Service, not as this");
+        return Err(Error::InternalError(Some(why)));
+    }
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let addresses = timeout(connect, pod.resolve(&host)).await.map_err(|_| Error::DnsTimeout)?;
     if addresses.is_empty() {

@@ -234,6 +234,9 @@ async fn an_outgoing_request_that_cannot_be_sent_says_why() {
     assert!(matches!(unknown, Error::DnsError { .. }), "{unknown:?}");
     let denied = send(&pod, "http://169.254.169.254/latest").await.unwrap_err();
     assert!(matches!(denied, Error::DestinationIpProhibited), "{denied:?}");
+    let chained = send(&pod, "http://API.spin.internal/x").await.unwrap_err();
+    let Error::InternalError(Some(why)) = &chained else { panic!("{chained:?}") };
+    assert!(why.contains("API.spin.internal") && why.contains("Service"), "{why}");
 }
 
 #[tokio::test]

@@ -2,52 +2,37 @@
 //!
 //! The configuration is Spin's lock file as JSON. A component's source and files are named by the
 //! digest of their layer, or of a file within a bundle; small files stand in the lock itself.
-use std::collections::BTreeMap;
+mod lock;
+mod triggers;
+
+use std::collections::HashSet;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde::Deserialize;
 
-use super::{ArtifactError, Files, Form, Source, Wasm, media_types};
+use self::lock::{ContentPath, ContentRef, LockedApp};
+use super::{ArtifactError, Component, Files, Form, Source, Wasm, media_types};
 use crate::manifest::{Descriptor, ImageManifest};
 use crate::reference::Digest;
-
-/// The lock file, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct LockedApp {
-    #[serde(default)]
-    components: Vec<Component>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Component {
-    id: String,
-    source: ContentRef,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    #[serde(default)]
-    files: Vec<ContentPath>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ContentRef {
-    inline: Option<String>,
-    digest: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ContentPath {
-    #[serde(flatten)]
-    content: ContentRef,
-    path: String,
-}
 
 /// A file that a Spin component finds in its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpinFile {
+    /// Whose it is: an index of [`Wasm::components`].
+    pub component: usize,
     /// Where, with slashes; as its author wrote it, so possibly anything.
     pub path: String,
     /// What is in it.
     pub content: SpinContent,
+}
+
+impl SpinFile {
+    /// What its content is named by, if that does not stand in the lock file.
+    pub fn named(&self) -> Option<&Digest> {
+        match &self.content {
+            SpinContent::Named(digest) => Some(digest),
+            SpinContent::Inline(_) => None,
+        }
+    }
 }
 
 /// What is in a file of a Spin component.
@@ -62,48 +47,70 @@ pub enum SpinContent {
 /// Finds what to run in a Spin application.
 pub(super) fn recognise(manifest: &ImageManifest, config: &[u8]) -> Result<Wasm, ArtifactError> {
     let app: LockedApp = serde_json::from_slice(config).map_err(ArtifactError::Config)?;
-    let component = match app.components.as_slice() {
-        [component] => component,
-        [] => return Err(unsupported("without a component".to_owned())),
-        several => {
-            let ids: Vec<&str> = several.iter().map(|component| component.id.as_str()).collect();
-            let ids = shortened(&ids);
-            return Err(unsupported(format!(
-                "of several components ({ids}); push one application for each, as a container runs one"
-            )));
+    let (reached, routes) = triggers::reached(&app)?;
+    let mut files = Vec::new();
+    for (index, component) in reached.iter().enumerate() {
+        for file in &component.files {
+            files.push(SpinFile {
+                component: index,
+                path: file.path.clone(),
+                content: content(file)?,
+            });
         }
-    };
-    let layer_of = |digest: &Digest| manifest.layers.iter().find(|layer| layer.digest == *digest);
-    let source = named(&component.source)?.as_ref().and_then(layer_of).ok_or_else(|| {
-        unsupported(format!("whose component {} is none of its layers", component.id))
-    })?;
-    let files = component.files.iter().map(|file| {
-        let content = match (&file.content.inline, named(&file.content)?) {
-            (Some(text), _) => SpinContent::Inline(BASE64_STANDARD.decode(text).map_err(|_| {
-                unsupported(format!("whose file {} is not valid base64", file.path))
-            })?),
-            (None, Some(digest)) => SpinContent::Named(digest),
-            (None, None) => {
-                return Err(unsupported(format!("whose file {} has no content", file.path)));
-            }
-        };
-        Ok(SpinFile { path: file.path.clone(), content })
-    });
-    let files = files.collect::<Result<Vec<_>, ArtifactError>>()?;
-    let is_needed = |layer: &&Descriptor| {
-        let named = |file: &SpinFile| file.content == SpinContent::Named(layer.digest.clone());
-        layer.media_type == media_types::SPIN_BUNDLE || files.iter().any(named)
-    };
-    let layers = manifest.layers.iter().filter(is_needed).cloned().collect();
+    }
+    let components = reached.iter().map(|component| found(component, manifest));
     Ok(Wasm {
         form: Form::Spin,
-        source: Source::Layer(source.clone()),
+        components: components.collect::<Result<_, _>>()?,
+        routes,
         entrypoint: Vec::new(),
         cmd: Vec::new(),
-        env: component.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         working_dir: String::new(),
-        files: if files.is_empty() { Files::None } else { Files::Spin { files, layers } },
+        files: if files.is_empty() {
+            Files::None
+        } else {
+            Files::Spin { layers: needed(&files, manifest), files }
+        },
     })
+}
+
+/// A component whose source is among the layers.
+fn found(
+    component: &lock::Component,
+    manifest: &ImageManifest,
+) -> Result<Component, ArtifactError> {
+    let layer_of = |digest: &Digest| manifest.layers.iter().find(|layer| layer.digest == *digest);
+    let source = named(&component.source)?.as_ref().and_then(layer_of).ok_or_else(|| {
+        let id = shortened(&component.id);
+        unsupported(format!("whose component {id} is none of its layers"))
+    })?;
+    let env = component.env.iter().map(|(name, value)| format!("{name}={value}"));
+    Ok(Component {
+        id: component.id.clone(),
+        source: Source::Layer(source.clone()),
+        env: env.collect(),
+    })
+}
+
+fn content(file: &ContentPath) -> Result<SpinContent, ArtifactError> {
+    let refused = |why: &str| unsupported(format!("whose file {} {why}", shortened(&file.path)));
+    match (&file.content.inline, named(&file.content)?) {
+        (Some(text), _) => {
+            let bytes = BASE64_STANDARD.decode(text);
+            bytes.map(SpinContent::Inline).map_err(|_| refused("is not valid base64"))
+        }
+        (None, Some(digest)) => Ok(SpinContent::Named(digest)),
+        (None, None) => Err(refused("has no content")),
+    }
+}
+
+/// The layers that hold files: each of one that is named by it, or bundles.
+fn needed(files: &[SpinFile], manifest: &ImageManifest) -> Vec<Descriptor> {
+    let named: HashSet<&Digest> = files.iter().filter_map(SpinFile::named).collect();
+    let is_needed = |layer: &&Descriptor| {
+        layer.media_type == media_types::SPIN_BUNDLE || named.contains(&layer.digest)
+    };
+    manifest.layers.iter().filter(is_needed).cloned().collect()
 }
 
 fn named(content: &ContentRef) -> Result<Option<Digest>, ArtifactError> {
@@ -113,12 +120,14 @@ fn named(content: &ContentRef) -> Result<Option<Digest>, ArtifactError> {
     parsed.map_err(|_| unsupported("whose lock file names something that is no digest".to_owned()))
 }
 
-/// A few of a stranger's names.
-fn shortened(names: &[&str]) -> String {
-    let shown: Vec<String> =
-        names.iter().take(8).map(|name| name.chars().take(64).collect()).collect();
-    let more = if names.len() > shown.len() { ", …" } else { "" };
-    format!("{}{more}", shown.join(", "))
+/// A stranger's name, as an error shows it.
+fn shortened(name: &str) -> String {
+    const SHOWN: usize = 64;
+    let mut shown: String = name.chars().take(SHOWN).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn unsupported(why: String) -> ArtifactError {
