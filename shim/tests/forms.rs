@@ -365,16 +365,19 @@ async fn components_of_a_spin_application_get_the_requests_of_their_routes() {
     let setting = Setting::new().await;
     let (page, prober) = (guest("tests/guests/page.wasm"), guest("tests/guests/prober.wasm"));
     let file = json!([{"path": "/motd.txt", "inline": "b2YgdGhlIHNpdGU="}]);
+    let mut private = trigger("inner", "");
+    private["trigger_config"]["route"] = json!({"private": true});
     let lock = json!({
         "spin_lock_version": 1,
         "triggers": [
             trigger("site", "/a/..."), trigger("other", "/b"), trigger("site", "/users/:id"),
-            trigger("probe", "/count"),
+            trigger("probe", "/count"), trigger("probe", "/fetch"), private,
         ],
         "components": [
             component("site", &page, json!({"MODE": "site", "COLOR": "own"}), file),
             component("other", &page, json!({"MODE": "other"}), json!([])),
             component("probe", &prober, json!({}), json!([])),
+            component("inner", &page, json!({"MODE": "inner"}), json!([])),
             {"id": "unused", "source": {"digest": Digest::of(b"nowhere")}},
         ],
     });
@@ -414,15 +417,24 @@ async fn components_of_a_spin_application_get_the_requests_of_their_routes() {
     let status = node.shim.container_status(&id).unwrap();
     assert!(status.function);
     assert_eq!(status.own_files.len(), 1);
-    support::eventually("those that guests answered are counted", || {
-        node.shim.container_stats(&id).unwrap().requests == 4
-    })
-    .await;
+    let answered = |wanted: u64| {
+        let (shim, id) = (&node.shim, &id);
+        support::eventually("those that guests answered are counted", move || {
+            shim.container_stats(id).unwrap().requests == wanted
+        })
+    };
+    answered(4).await;
     // Each component goes on in its own instances.
     for count in 2..5 {
         assert!(node.get("/b").await.1.contains("MODE=other"));
         assert_eq!(node.get("/count").await, (200, format!("{count}\n")));
+        answered(2 * count + 2).await;
     }
+
+    let (status, said) = node.get("/fetch?inner.spin.internal/x/y").await;
+    assert_eq!(status, 200, "{said}");
+    assert!(said.contains("MODE=inner\n") && said.contains("spin-path-info: /x/y\n"), "{said}");
+    assert_eq!(node.get("/fetch?nobody.spin.internal/").await.0, 502);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,7 +65,7 @@ impl Form {
 pub struct Wasm {
     /// How it was packed.
     pub form: Form,
-    /// What is run: one, or those of a Spin application that requests reach.
+    /// What is run: one, or those of a Spin application that can be called.
     pub components: Vec<Component>,
     /// Which requests go to which component, as their author ordered them; empty where the only
     /// one gets all.

@@ -135,7 +135,7 @@ fn a_spin_application_runs_the_components_that_routes_lead_to() {
     let image = manifest(SPIN_CONFIG, &[CONTENT_LAYER]);
     let files = json!([{"path": "/page", "inline": "aGk="}]);
     let lock = json!({
-        "host_requirements": {"local_service_chaining": "optional"},
+        "host_requirements": {"local_service_chaining": "required", "telepathy": "optional"},
         "triggers": [
             trigger("web", json!("/...")),
             trigger("inner", json!({"private": true})),
@@ -151,12 +151,13 @@ fn a_spin_application_runs_the_components_that_routes_lead_to() {
     let wasm = Wasm::recognise(&image, lock.to_string().as_bytes()).unwrap();
 
     let ids: Vec<_> = wasm.components.iter().map(|component| component.id.as_str()).collect();
-    assert_eq!(ids, ["web", "api"]);
+    assert_eq!(ids, ["web", "inner", "api"]);
     let routes: Vec<_> = wasm.routes.iter().map(|r| (r.path.as_str(), r.component)).collect();
-    assert_eq!(routes, [("/...", 0), ("/api/:id", 1), ("/home", 0)]);
+    assert_eq!(routes, [("/...", 0), ("/api/:id", 2), ("/home", 0)]);
     let Files::Spin { files, layers } = &wasm.files else { panic!("{:?}", wasm.files) };
-    assert_eq!((files.len(), files[0].component, layers.len()), (1, 1, 0));
-    assert_eq!(wasm.sources().count(), 2);
+    let whose: Vec<_> = files.iter().map(|file| file.component).collect();
+    assert_eq!((whose, layers.len()), (vec![1, 2], 0));
+    assert_eq!(wasm.sources().count(), 3);
 }
 
 #[test]
@@ -205,9 +206,9 @@ fn what_a_spin_application_asks_in_vain_is_refused_by_name() {
         assert!(said.contains(wanted), "{said}");
     }
     let mut chained = component("web", json!([]));
-    chained["host_requirements"] = json!({"local_service_chaining": "required"});
+    chained["host_requirements"] = json!({"middleware": "required"});
     let lock = json!({"components": [chained], "triggers": [trigger("web", json!("/"))]});
-    assert!(refused(lock).contains("by the name of a Service"));
+    assert!(refused(lock).contains("requires middleware of its host"));
 }
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";

@@ -63,9 +63,11 @@ impl Call {
     }
 
     fn instance(&self, start: Start) -> wasmtime::Result<Instance> {
-        let Inner { setup, kept, .. } = &*self.function;
+        let Inner { setup, kept, neighbours, .. } = &*self.function;
         match start {
-            Start::Fresh(component, room) => Instance::new(setup, kept, component, room),
+            Start::Fresh(component, room) => {
+                Instance::new(setup, kept, neighbours.clone(), component, room)
+            }
             Start::Kept(mut instance) => {
                 instance.refuel(setup)?;
                 Ok(instance)

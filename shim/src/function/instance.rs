@@ -6,6 +6,7 @@
 //! the guest left in its memory from one request to the next, as a process
 //! would. One that trapped, exited or was ended is never used again.
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::Setup;
 use crate::guest::{self, Guest};
 use crate::limits::InstanceLimits;
 use crate::logs::Outputs;
+use crate::sockets::Neighbours;
 
 /// How long an instance waits for its next request: longer than pauses within a
 /// session, shorter than anybody would pay memory for.
@@ -80,6 +82,7 @@ impl Instance {
     pub(super) fn new(
         setup: &Setup,
         kept: &Kept,
+        neighbours: Option<Arc<dyn Neighbours>>,
         component: usize,
         room: Room,
     ) -> wasmtime::Result<Self> {
@@ -97,7 +100,8 @@ impl Instance {
         };
         let fuel = Some(setup.fuel.load(Ordering::Relaxed));
         let net = setup.net.clone();
-        let store = guest::component_store(setup.engine.wasmtime(), wasi, net, limits, fuel)?;
+        let engine = setup.engine.wasmtime();
+        let store = guest::component_store(engine, wasi, net, neighbours, limits, fuel)?;
         Ok(Self { component, store, proxy: None, outputs, served: 0, room })
     }
 

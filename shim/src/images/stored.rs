@@ -12,7 +12,7 @@ use crate::rootfs;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct StoredImage {
-    /// What it runs: one, or those of a Spin application that requests reach.
+    /// What it runs: one, or those of a Spin application that can be called.
     pub components: Vec<StoredComponent>,
     /// Which requests go to which component; empty where the only one gets all.
     #[serde(skip_serializing_if = "Vec::is_empty")]

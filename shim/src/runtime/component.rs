@@ -80,8 +80,8 @@ impl Guests {
             let environment = Arc::new(environment.map_err(|error| {
                 RuntimeError::InvalidConfig { field: "mounts".to_owned(), why: chain(&error) }
             })?);
-            let artifact = component.artifact;
-            match function::Component::new(&artifact, environment.clone()) {
+            let (artifact, id) = (component.artifact, component.stored.id);
+            match function::Component::new(id, &artifact, environment.clone()) {
                 Some(function) => functions.push(function),
                 // An image has a program alone.
                 None => return Ok(Self::Program { artifact, environment }),

@@ -1,8 +1,10 @@
 //! Which components of a Spin application requests reach, and by which routes.
 //!
-//! What no route leads to is left out: a component that no trigger names, and one whose trigger
-//! is private, as only other components could call it. An application without any trigger is of
+//! What nobody can call is left out: a component that no trigger names. One whose trigger is
+//! private has no route, and is called by other components alone. An application without any trigger is of
 //! an older tool; its only component gets every request.
+use serde_json::Value;
+
 use super::lock::{Component, HttpRoute, HttpTrigger, LockedApp, Requirements, Trigger};
 use super::{shortened, unsupported};
 use crate::artifact::{ArtifactError, Route};
@@ -18,7 +20,10 @@ const MAX_TRIGGERS: usize = 256;
 /// a request with every route takes no time.
 const MAX_ROUTE: usize = 512;
 
-/// The components that requests reach, and their routes in the order of the triggers; no route
+/// What an application requires whose components call each other.
+const CHAINING: &str = "local_service_chaining";
+
+/// The components that can be called, and their routes in the order of the triggers; no route
 /// if the only component gets every request.
 pub(super) fn reached(app: &LockedApp) -> Result<(Vec<&Component>, Vec<Route>), ArtifactError> {
     check(app)?;
@@ -28,7 +33,7 @@ pub(super) fn reached(app: &LockedApp) -> Result<(Vec<&Component>, Vec<Route>), 
     }
     let (mut components, mut routes) = (Vec::<&Component>::new(), Vec::new());
     for trigger in &app.triggers {
-        let Some((id, path)) = public(trigger)? else { continue };
+        let (id, path) = called(trigger)?;
         let found = app.components.iter().find(|component| component.id == id);
         let found = found.ok_or_else(|| {
             let (trigger, id) = (shortened(&trigger.id), shortened(&id));
@@ -42,7 +47,7 @@ pub(super) fn reached(app: &LockedApp) -> Result<(Vec<&Component>, Vec<Route>), 
             meets(&found.host_requirements)?;
             components.push(found);
         }
-        routes.push(Route { path, component });
+        routes.extend(path.map(|path| Route { path, component }));
     }
     if routes.is_empty() {
         return Err(unsupported("none of whose components has a route; give one a route".into()));
@@ -65,16 +70,12 @@ fn check(app: &LockedApp) -> Result<(), ArtifactError> {
 
 /// Refuses what the application cannot do without and nobody here offers.
 fn meets(requirements: &Requirements) -> Result<(), ArtifactError> {
-    let required = requirements.iter().find(|(_, value)| value.as_str() != Some("optional"));
-    let Some((feature, _)) = required else { return Ok(()) };
-    let hint = match feature.as_str() {
-        "local_service_chaining" => {
-            "; call other components by the name of a Service, not as NAME.spin.internal"
-        }
-        _ => "",
+    let is_unmet = |(feature, value): &(&String, &Value)| {
+        value.as_str() != Some("optional") && feature.as_str() != CHAINING
     };
+    let Some((feature, _)) = requirements.iter().find(is_unmet) else { return Ok(()) };
     let feature = shortened(feature);
-    Err(unsupported(format!("that requires {feature} of its host, which is not offered{hint}")))
+    Err(unsupported(format!("that requires {feature} of its host, which is not offered")))
 }
 
 /// The only component of an application without triggers.
@@ -96,7 +97,7 @@ fn only(components: &[Component]) -> Result<&Component, ArtifactError> {
 }
 
 /// The component that a trigger leads to, and the route; `None` if that is private.
-fn public(trigger: &Trigger) -> Result<Option<(String, String)>, ArtifactError> {
+fn called(trigger: &Trigger) -> Result<(String, Option<String>), ArtifactError> {
     let refused = |why: &str| {
         let id = shortened(&trigger.id);
         Err(unsupported(format!("whose trigger {id} {why}")))
@@ -128,8 +129,8 @@ fn public(trigger: &Trigger) -> Result<Option<(String, String)>, ArtifactError> 
         HttpRoute::Path(path) if path.len() > MAX_ROUTE => {
             refused(&format!("has a route of more than {MAX_ROUTE} bytes; shorten it"))
         }
-        HttpRoute::Path(path) => Ok(Some((component, path))),
-        HttpRoute::Private { private: true } => Ok(None),
+        HttpRoute::Path(path) => Ok((component, Some(path))),
+        HttpRoute::Private { private: true } => Ok((component, None)),
         HttpRoute::Private { private: false } => {
             refused("is private = false; give it a route, or make it private")
         }
