@@ -258,8 +258,8 @@ pub struct ContainerStatus {
     pub created_at: SystemTime,
     /// Where it is in its life.
     pub state: ContainerState,
-    /// Where it writes to its own root, if it may.
-    pub own_files: Option<OwnFiles>,
+    /// Where it writes to its own roots, if it may; a Spin application has one per component.
+    pub own_files: Vec<OwnFiles>,
     /// The whole path of its log.
     pub log_path: PathBuf,
     /// Whether it is a function (called per request) rather than a program.

@@ -328,35 +328,143 @@ async fn a_spin_application_of_one_component_runs_with_its_files_and_variables()
     const DATA: &str = "application/vnd.wasm.content.layer.v1+data";
     let setting = Setting::new().await;
     let (toolbox, page) = (guest(TOOLBOX), b"<p>a page</p>".to_vec());
-    let component = |id: &str| {
-        json!({
-            "id": id, "env": {"MODE": "spin"},
-            "source": {"content_type": "application/wasm", "digest": Digest::of(&toolbox)},
-            "files": [
-                {"path": "/static/page.html", "digest": Digest::of(&page)},
-                {"path": "bundled.txt", "digest": Digest::of(b"bundled")},
-                {"path": "/inline.txt", "inline": "aW5saW5l"},
-            ],
-        })
-    };
-    let lock = |components: Value| json!({"spin_lock_version": 1, "components": components});
+    let files = json!([
+        {"path": "/static/page.html", "digest": Digest::of(&page)},
+        {"path": "bundled.txt", "digest": Digest::of(b"bundled")},
+        {"path": "/inline.txt", "inline": "aW5saW5l"},
+    ]);
+    let web = component("web", &toolbox, json!({"MODE": "spin"}), files);
+    let lock = json!({"spin_lock_version": 1, "components": [web]});
     let layers = [
         (CONTENT_LAYER, toolbox.clone()),
         (DATA, page.clone()),
         (SPIN_BUNDLE, gzip(&tar(&[("whatever", b"bundled")]))),
     ];
-    setting.push("v1", (SPIN_CONFIG, lock(json!([component("web")]))), &layers).await;
+    setting.push("v1", (SPIN_CONFIG, lock), &layers).await;
     for (file, wanted) in
         [("/static/page.html", "a page"), ("/bundled.txt", "bundled"), ("/inline.txt", "inline")]
     {
         assert!(setting.printed("v1", &["cat", file]).await.contains(wanted), "{file}");
     }
     assert!(setting.printed("v1", &["env"]).await.contains("MODE=spin"));
+}
 
-    let two = lock(json!([component("api"), component("web")]));
-    setting.push("two", (SPIN_CONFIG, two), &layers).await;
-    let refused = setting.pull("two").await.unwrap_err().to_string();
-    assert!(refused.contains("several components (api, web)"), "{refused}");
+/// A component of a Spin application, and the trigger that leads to it.
+fn component(id: &str, wasm: &[u8], env: Value, files: Value) -> Value {
+    let source = json!({"content_type": "application/wasm", "digest": Digest::of(wasm)});
+    json!({"id": id, "source": source, "env": env, "files": files})
+}
+
+fn trigger(component: &str, route: &str) -> Value {
+    let config = json!({"component": component, "route": route, "executor": {"type": "http"}});
+    json!({"id": format!("trigger-{route}"), "trigger_type": "http", "trigger_config": config})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_of_a_spin_application_get_the_requests_of_their_routes() {
+    let setting = Setting::new().await;
+    let (page, prober) = (guest("tests/guests/page.wasm"), guest("tests/guests/prober.wasm"));
+    let file = json!([{"path": "/motd.txt", "inline": "b2YgdGhlIHNpdGU="}]);
+    let mut private = trigger("inner", "");
+    private["trigger_config"]["route"] = json!({"private": true});
+    let lock = json!({
+        "spin_lock_version": 1,
+        "triggers": [
+            trigger("site", "/a/..."), trigger("other", "/b"), trigger("site", "/users/:id"),
+            trigger("probe", "/count"), trigger("probe", "/fetch"), private,
+        ],
+        "components": [
+            component("site", &page, json!({"MODE": "site", "COLOR": "own"}), file),
+            component("other", &page, json!({"MODE": "other"}), json!([])),
+            component("probe", &prober, json!({}), json!([])),
+            component("inner", &page, json!({"MODE": "inner"}), json!([])),
+            {"id": "unused", "source": {"digest": Digest::of(b"nowhere")}},
+        ],
+    });
+    let layers = [(CONTENT_LAYER, page), (CONTENT_LAYER, prober)];
+    setting.push("app", (SPIN_CONFIG, lock), &layers).await;
+    let image = setting.pull("app").await.unwrap();
+    let config = ContainerConfig {
+        envs: vec![("COLOR".into(), "pod".into())],
+        reuse: std::num::NonZeroU64::new(100),
+        ..ContainerConfig::default()
+    };
+    let node = &setting.node;
+    let id = node.run(&image, named("app", config)).await;
+
+    let (status, said) = node.get("/a/x/?motd.txt").await;
+    assert_eq!(status, 200);
+    for line in [
+        "/a/x/?motd.txt",
+        "MODE=site",
+        "COLOR=pod",
+        "of the site",
+        "spin-path-info: /x/",
+        "spin-component-route: /a",
+        "spin-raw-component-route: /a/...",
+        "spin-full-url: http://web.default:8080/a/x/?motd.txt",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    let (_, said) = node.get("/b?motd.txt").await;
+    assert!(said.contains("MODE=other") && said.contains("no such file"), "{said}");
+    let (_, said) = node.get("/users/42").await;
+    assert!(said.contains("MODE=site\n") && said.contains("spin-path-match-id: 42"), "{said}");
+    assert_eq!(node.get("/count").await, (200, "1\n".into()));
+    assert_eq!(node.get("/b/c").await.0, 404);
+    assert_eq!(node.get("/.well-known/spin/health").await.0, 200);
+
+    let status = node.shim.container_status(&id).unwrap();
+    assert!(status.function);
+    assert_eq!(status.own_files.len(), 1);
+    let answered = |wanted: u64| {
+        let (shim, id) = (&node.shim, &id);
+        support::eventually("those that guests answered are counted", move || {
+            shim.container_stats(id).unwrap().requests == wanted
+        })
+    };
+    answered(4).await;
+    // Each component goes on in its own instances.
+    for count in 2..5 {
+        assert!(node.get("/b").await.1.contains("MODE=other"));
+        assert_eq!(node.get("/count").await, (200, format!("{count}\n")));
+        answered(2 * count + 2).await;
+    }
+
+    let (status, said) = node.get("/fetch?inner.spin.internal/x/y").await;
+    assert_eq!(status, 200, "{said}");
+    assert!(said.contains("MODE=inner\n") && said.contains("spin-path-info: /x/y\n"), "{said}");
+    assert_eq!(node.get("/fetch?nobody.spin.internal/").await.0, 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_cannot_run_is_refused_by_its_id() {
+    let setting = Setting::new().await;
+    let (prober, toolbox) = (guest("tests/guests/prober.wasm"), guest(TOOLBOX));
+    let mut foreign = prober.clone();
+    let (from, to) = (b"wasi:cli/environment@0.2.12", b"fermyon:spin/variable@2.0.0");
+    let at = foreign.windows(from.len()).position(|window| window == from).unwrap();
+    foreign[at..at + to.len()].copy_from_slice(to);
+    for (tag, wasm, route, wanted) in [
+        ("import", foreign, "/b", "component b: it imports fermyon:spin/variable@2.0.0"),
+        ("program", toolbox, "/b", "component b: requests cannot reach it"),
+        ("route", prober.clone(), "/.../b", r#"component b: its route "/.../b" has"#),
+    ] {
+        let lock = json!({
+            "triggers": [trigger("a", "/a"), trigger("b", route)],
+            "components": [
+                component("a", &prober, json!({}), json!([])),
+                component("b", &wasm, json!({}), json!([])),
+            ],
+        });
+        let layers = [(CONTENT_LAYER, prober.clone()), (CONTENT_LAYER, wasm)];
+        setting.push(tag, (SPIN_CONFIG, lock), &layers).await;
+        let image = setting.pull(tag).await.unwrap();
+        let config = ContainerConfig { image, ..named(tag, ContainerConfig::default()) };
+        let refused = setting.node.shim.create_container(&setting.node.sandbox, config).await;
+        let Err(RuntimeError::NotRunnable { why, .. }) = refused else { panic!("{refused:?}") };
+        assert!(why.contains(wanted), "{why}");
+    }
 }
 
 /// The toolbox, built for another release of WASI 0.2: a name of the same length in its place.

@@ -65,18 +65,39 @@ impl Form {
 pub struct Wasm {
     /// How it was packed.
     pub form: Form,
-    /// The `.wasm` file.
-    pub source: Source,
+    /// What is run: one, or those of a Spin application that can be called.
+    pub components: Vec<Component>,
+    /// Which requests go to which component, as their author ordered them; empty where the only
+    /// one gets all.
+    pub routes: Vec<Route>,
     /// What its own argv begins with; empty where the form has none.
     pub entrypoint: Vec<String>,
     /// What follows if nobody says otherwise.
     pub cmd: Vec<String>,
-    /// Its own environment, as `NAME=value`.
-    pub env: Vec<String>,
     /// Its own working directory; empty where the form has none.
     pub working_dir: String,
     /// What its root file system is made of.
     pub files: Files,
+}
+
+/// One `.wasm` file that is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// Its name within a Spin application; empty in other forms.
+    pub id: String,
+    /// The `.wasm` file.
+    pub source: Source,
+    /// Its own environment, as `NAME=value`.
+    pub env: Vec<String>,
+}
+
+/// The requests of one component of a Spin application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Their path, as its author wrote it: possibly anything.
+    pub path: String,
+    /// Where they go: an index of [`Wasm::components`].
+    pub component: usize,
 }
 
 /// Where the `.wasm` file is.
@@ -95,7 +116,7 @@ pub enum Files {
     None,
     /// Archives, the lowest first, each laid over those before it.
     Layers(Vec<Descriptor>),
-    /// The files of a Spin component.
+    /// The files of a Spin application's components.
     Spin {
         /// The files.
         files: Vec<SpinFile>,
@@ -203,24 +224,29 @@ impl Wasm {
             }
         };
         let run = image.config.unwrap_or_default();
+        let env = run.env.unwrap_or_default();
         Ok(Self {
             form,
-            source,
+            components: vec![Component { id: String::new(), source, env }],
+            routes: Vec::new(),
             entrypoint: run.entrypoint.unwrap_or_default(),
             cmd: run.cmd.unwrap_or_default(),
-            env: run.env.unwrap_or_default(),
             working_dir: run.working_dir.unwrap_or_default(),
             files,
         })
     }
 
-    /// The blobs that are needed to run it.
-    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        let layer = match &self.source {
+    /// The `.wasm` files that are layers.
+    pub fn sources(&self) -> impl Iterator<Item = &Descriptor> {
+        self.components.iter().filter_map(|component| match &component.source {
             Source::Layer(layer) => Some(layer),
             Source::Rootfs => None,
-        };
-        layer.into_iter().chain(self.files.layers())
+        })
+    }
+
+    /// The blobs that are needed to run it; one may stand here more than once.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.sources().chain(self.files.layers())
     }
 
     /// Chooses the manifest of an index that holds Wasm.

@@ -28,7 +28,9 @@ fn what_we_pack_is_recognised_as_what_we_packed() {
     };
     let wasm = Wasm::recognise(&parsed, &artifact.config).unwrap();
     assert_eq!(wasm.form, Form::Cncf);
-    let Source::Layer(layer) = &wasm.source else { panic!("{wasm:?}") };
+    let [Component { source: Source::Layer(layer), .. }] = wasm.components.as_slice() else {
+        panic!("{wasm:?}")
+    };
     assert_eq!(layer.digest, Digest::of(&file));
     let config: Value = serde_json::from_slice(&artifact.config).unwrap();
     assert_eq!(config["architecture"], "wasm");
@@ -76,7 +78,7 @@ fn runwasi_images_bring_argv_environment_and_directory() {
         let wasm = Wasm::recognise(&image, config.to_string().as_bytes()).unwrap();
         assert_eq!(wasm.form, Form::Runwasi);
         assert_eq!((wasm.entrypoint, wasm.cmd), (vec!["/app.wasm".into()], vec!["serve".into()]));
-        assert_eq!(wasm.env, ["A=1"]);
+        assert_eq!(wasm.components[0].env, ["A=1"]);
         assert_eq!(wasm.working_dir, "/w");
     }
 }
@@ -103,9 +105,13 @@ fn a_spin_application_brings_environment_and_files() {
 
     let wasm = Wasm::recognise(&image, lock.to_string().as_bytes()).unwrap();
 
-    assert_eq!(wasm.source, Source::Layer(image.layers[1].clone()));
-    assert_eq!(wasm.env, ["MODE=quick"]);
-    let Files::Spin { files, layers } = &wasm.files else { panic!("{wasm:?}") };
+    let web = Component {
+        id: "web".into(),
+        source: Source::Layer(image.layers[1].clone()),
+        env: vec!["MODE=quick".into()],
+    };
+    assert_eq!((wasm.components, wasm.routes), (vec![web], Vec::new()));
+    let Files::Spin { files, layers } = &wasm.files else { panic!("{:?}", wasm.files) };
     assert_eq!(layers.as_slice(), [image.layers[0].clone(), image.layers[2].clone()]);
     let contents: Vec<_> = files.iter().map(|file| file.content.clone()).collect();
     let expected = [
@@ -116,13 +122,102 @@ fn a_spin_application_brings_environment_and_files() {
     assert_eq!(contents, expected);
 }
 
+/// A trigger that leads to a component.
+fn trigger(component: &str, route: Value) -> Value {
+    json!({
+        "id": format!("trigger--{component}"), "trigger_type": "http",
+        "trigger_config": {"component": component, "executor": null, "route": route},
+    })
+}
+
+#[test]
+fn a_spin_application_runs_the_components_that_routes_lead_to() {
+    let image = manifest(SPIN_CONFIG, &[CONTENT_LAYER]);
+    let files = json!([{"path": "/page", "inline": "aGk="}]);
+    let lock = json!({
+        "host_requirements": {"local_service_chaining": "required", "telepathy": "optional"},
+        "triggers": [
+            trigger("web", json!("/...")),
+            trigger("inner", json!({"private": true})),
+            trigger("api", json!("/api/:id")),
+            trigger("web", json!("/home")),
+        ],
+        "components": [
+            component("unused", json!([])), component("api", files.clone()),
+            component("inner", files), component("web", json!([])),
+        ],
+    });
+
+    let wasm = Wasm::recognise(&image, lock.to_string().as_bytes()).unwrap();
+
+    let ids: Vec<_> = wasm.components.iter().map(|component| component.id.as_str()).collect();
+    assert_eq!(ids, ["web", "inner", "api"]);
+    let routes: Vec<_> = wasm.routes.iter().map(|r| (r.path.as_str(), r.component)).collect();
+    assert_eq!(routes, [("/...", 0), ("/api/:id", 2), ("/home", 0)]);
+    let Files::Spin { files, layers } = &wasm.files else { panic!("{:?}", wasm.files) };
+    let whose: Vec<_> = files.iter().map(|file| file.component).collect();
+    assert_eq!((whose, layers.len()), (vec![1, 2], 0));
+    assert_eq!(wasm.sources().count(), 3);
+}
+
+#[test]
+fn what_a_spin_application_asks_in_vain_is_refused_by_name() {
+    let image = manifest(SPIN_CONFIG, &[CONTENT_LAYER]);
+    let components = json!([component("api", json!([])), component("web", json!([]))]);
+    let refused =
+        |lock: Value| Wasm::recognise(&image, lock.to_string().as_bytes()).unwrap_err().to_string();
+    let mut redis = trigger("web", json!("/"));
+    redis["trigger_type"] = json!("redis");
+    let mut wagi = trigger("web", json!("/"));
+    wagi["trigger_config"]["executor"] = json!({"type": "wagi"});
+    let mut middleware = trigger("web", json!("/"));
+    middleware["trigger_dependencies"] = json!({"middleware": []});
+    let mut fixed = trigger("web", json!("/"));
+    fixed["trigger_config"] = json!({"static_response": {}, "route": "/"});
+    for (trigger, wanted) in [
+        (redis, "trigger trigger--web is of type redis"),
+        (wagi, "has the executor wagi"),
+        (middleware, "has middleware"),
+        (fixed, "names no component"),
+        (trigger("none", json!("/")), "names a component none that it does not have"),
+        (trigger("web", json!({"private": true})), "none of whose components has a route"),
+        (trigger("web", json!({"private": false})), "is private = false"),
+        (trigger("web", json!("/x".repeat(257))), "a route of more than 512 bytes"),
+    ] {
+        let said = refused(json!({"triggers": [trigger], "components": components}));
+        assert!(said.contains(wanted), "{said}");
+    }
+    for (lock, wanted) in [
+        (json!({"components": components}), "of 2 components (api, …) without a trigger"),
+        (
+            json!({"components": vec![component("x", json!([])); 65]}),
+            "of 65 components, more than 64",
+        ),
+        (
+            json!({"components": components, "triggers": vec![trigger("web", json!("/")); 257]}),
+            "of 257 triggers, more than 256",
+        ),
+        (
+            json!({"components": components, "host_requirements": {"telepathy": "required"}}),
+            "requires telepathy of its host",
+        ),
+    ] {
+        let said = refused(lock);
+        assert!(said.contains(wanted), "{said}");
+    }
+    let mut chained = component("web", json!([]));
+    chained["host_requirements"] = json!({"middleware": "required"});
+    let lock = json!({"components": [chained], "triggers": [trigger("web", json!("/"))]});
+    assert!(refused(lock).contains("requires middleware of its host"));
+}
+
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 #[test]
 fn an_image_is_run_if_it_is_for_wasm_or_starts_a_wasm_file() {
     let recognised = |image: &ImageManifest, config: Value| {
         let wasm = Wasm::recognise(image, config.to_string().as_bytes()).unwrap();
-        assert_eq!((wasm.form, &wasm.source), (Form::Rootfs, &Source::Rootfs));
+        assert_eq!((wasm.form, &wasm.components[0].source), (Form::Rootfs, &Source::Rootfs));
         assert_eq!(wasm.files, Files::Layers(image.layers.clone()));
         wasm.entrypoint
     };
@@ -150,10 +245,7 @@ fn what_is_not_run_says_what_it_is() {
         "config": {"Entrypoint": ["/docker-entrypoint.sh"]}});
     let said = refused(&image, nginx);
     assert!(said.ends_with("it is an image for linux/amd64 that starts /docker-entrypoint.sh"));
-    let spin = manifest(SPIN_CONFIG, &[CONTENT_LAYER, CONTENT_LAYER]);
-    let two = json!({"components": [component("api", json!([])), component("web", json!([]))]});
-    let said = refused(&spin, two);
-    assert!(said.contains("several components (api, web)"), "{said}");
+    let spin = manifest(SPIN_CONFIG, &[CONTENT_LAYER]);
     assert!(refused(&spin, json!({})).contains("without a component"));
     let missing = json!({"components": [{"id": "web", "source": {"digest": Digest::of(b"x")}}]});
     assert!(refused(&spin, missing).contains("web is none of its layers"));

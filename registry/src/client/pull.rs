@@ -1,4 +1,5 @@
 //! Fetching: manifest, then what it needs, each part verified while it is stored.
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::error::Part;
 use super::{Auth, Client, ClientError, foreign};
-use crate::artifact::{self, ArtifactError, Source, Wasm};
+use crate::artifact::{self, ArtifactError, Wasm};
 use crate::manifest::{Descriptor, ImageManifest, MEDIA_TYPES, Manifest};
 use crate::reference::{Digest, Reference};
 use crate::store::{ContentStore, MAX_BLOB_SIZE, StoreError};
@@ -110,7 +111,7 @@ impl Session<'_> {
         for layer in wasm.blobs() {
             self.fetch(layer, "layer", MAX_BLOB_SIZE).await?;
         }
-        if let Source::Layer(layer) = &wasm.source {
+        for layer in wasm.sources() {
             self.check_wasm(&layer.digest).await?;
         }
         // Last, so that a manifest in the store means that its parts are there.
@@ -120,7 +121,8 @@ impl Session<'_> {
             Descriptor { digest: digest.clone(), ..manifest_descriptor },
             manifest.config.clone(),
         ];
-        layers.extend(wasm.blobs().cloned());
+        let mut known = HashSet::new();
+        layers.extend(wasm.blobs().filter(|layer| known.insert(&layer.digest)).cloned());
         let size = layers.iter().map(|layer| layer.size).sum();
         let reference = self.reference.clone();
         Ok(Pulled { reference, digest, index, manifest, config, wasm, layers, size })

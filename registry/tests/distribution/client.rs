@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use registry::artifact::{Artifact, ArtifactError, Form, Source, WASM_CONFIG, WASM_LAYER};
+use registry::artifact::{Artifact, ArtifactError, Form, WASM_CONFIG, WASM_LAYER};
 use registry::client::{Auth, Client, ClientError, Options, Progress};
 use registry::manifest::{IMAGE_INDEX, IMAGE_MANIFEST};
 use registry::{ContentStore, Digest, Reference};
@@ -84,7 +84,7 @@ async fn what_is_pushed_is_pulled_as_it_was() {
     let pulled = setting.pull("team/hello:v1").await.unwrap();
 
     assert_eq!((&pulled.digest, pulled.wasm.form), (&digest, Form::Cncf));
-    let Source::Layer(layer) = &pulled.wasm.source else { panic!("{:?}", pulled.wasm) };
+    let Some(layer) = pulled.wasm.sources().next() else { panic!("{:?}", pulled.wasm) };
     let path = setting.store.blob_path(&layer.digest);
     assert_eq!(std::fs::read(path).unwrap(), module());
     assert_eq!(setting.store.read(&digest).await.unwrap(), artifact.manifest);

@@ -80,9 +80,12 @@ pub enum Artifact {
 }
 
 impl Artifact {
-    /// Whether it is called per request.
-    pub fn is_function(&self) -> bool {
-        matches!(self, Self::Function(_))
+    /// What is called per request; none if it is a program.
+    pub fn function(&self) -> Option<&ProxyPre<Guest>> {
+        match self {
+            Self::Function(pre) => Some(pre),
+            Self::Program(_) | Self::Module(_) => None,
+        }
     }
 
     /// Whether its guests can see folders that they are given.

@@ -121,7 +121,8 @@ fn content_length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn plain(status: StatusCode, text: &str) -> Response {
+/// An answer of our own.
+pub(super) fn plain(status: StatusCode, text: &str) -> Response {
     let body = Full::new(Bytes::from(format!("{text}\n")));
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;

@@ -28,8 +28,8 @@ pub(super) struct Call {
 
 /// What a request begins with.
 pub(super) enum Start {
-    /// Room for an instance of its own.
-    Fresh(Room),
+    /// A component, and room for an instance of its own.
+    Fresh(usize, Room),
     /// An instance that has served before.
     Kept(Instance),
 }
@@ -63,9 +63,11 @@ impl Call {
     }
 
     fn instance(&self, start: Start) -> wasmtime::Result<Instance> {
-        let Inner { setup, kept, .. } = &*self.function;
+        let Inner { setup, kept, neighbours, .. } = &*self.function;
         match start {
-            Start::Fresh(room) => Instance::new(setup, kept, room),
+            Start::Fresh(component, room) => {
+                Instance::new(setup, kept, neighbours.clone(), component, room)
+            }
             Start::Kept(mut instance) => {
                 instance.refuel(setup)?;
                 Ok(instance)
@@ -114,7 +116,8 @@ impl Call {
         let proxy = match &instance.proxy {
             Some(proxy) => proxy,
             None => {
-                let proxy = self.function.setup.pre.instantiate_async(&mut *store).await?;
+                let component = &self.function.setup.components[instance.component];
+                let proxy = component.pre.instantiate_async(&mut *store).await?;
                 instance.proxy.insert(proxy)
             }
         };

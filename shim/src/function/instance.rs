@@ -6,6 +6,7 @@
 //! the guest left in its memory from one request to the next, as a process
 //! would. One that trapped, exited or was ended is never used again.
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::Setup;
 use crate::guest::{self, Guest};
 use crate::limits::InstanceLimits;
 use crate::logs::Outputs;
+use crate::sockets::Neighbours;
 
 /// How long an instance waits for its next request: longer than pauses within a
 /// session, shorter than anybody would pay memory for.
@@ -39,6 +41,8 @@ const MAX_SPARE: usize = 16;
 
 /// A guest and what it stands on.
 pub(super) struct Instance {
+    /// Which component of the function it is of.
+    pub(super) component: usize,
     pub(super) store: Store<Guest>,
     /// Its exports, once it is instantiated.
     pub(super) proxy: Option<Proxy>,
@@ -50,8 +54,9 @@ pub(super) struct Instance {
 /// A place among the instances of the node.
 pub(super) type Room = OwnedSemaphorePermit;
 
-/// A guest's surroundings, as good for the next guest.
+/// A guest's surroundings, as good for the next guest of its component.
 struct Context {
+    component: usize,
     wasi: WasiCtx,
     outputs: Outputs,
 }
@@ -74,21 +79,30 @@ struct Idle {
 
 impl Instance {
     /// A store without a guest in it yet.
-    pub(super) fn new(setup: &Setup, kept: &Kept, room: Room) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        setup: &Setup,
+        kept: &Kept,
+        neighbours: Option<Arc<dyn Neighbours>>,
+        component: usize,
+        room: Room,
+    ) -> wasmtime::Result<Self> {
         let limits = InstanceLimits::new(setup.memory.clone())?;
-        let spare = kept.contexts.lock().pop();
-        let Context { wasi, outputs } = match spare {
+        let is_its = |spare: &Context| spare.component == component;
+        let spare = take_last(&mut kept.contexts.lock(), is_its);
+        let Context { wasi, outputs, .. } = match spare {
             Some(context) => context,
             None => {
                 let outputs = Outputs::new(&setup.log);
-                let wasi = setup.environment.context(guest::Stdin::closed(), &outputs)?.build();
-                Context { wasi, outputs }
+                let environment = &setup.components[component].environment;
+                let wasi = environment.context(guest::Stdin::closed(), &outputs)?.build();
+                Context { component, wasi, outputs }
             }
         };
         let fuel = Some(setup.fuel.load(Ordering::Relaxed));
         let net = setup.net.clone();
-        let store = guest::component_store(setup.engine.wasmtime(), wasi, net, limits, fuel)?;
-        Ok(Self { store, proxy: None, outputs, served: 0, room })
+        let engine = setup.engine.wasmtime();
+        let store = guest::component_store(engine, wasi, net, neighbours, limits, fuel)?;
+        Ok(Self { component, store, proxy: None, outputs, served: 0, room })
     }
 
     /// Prepares it for one more request.
@@ -98,10 +112,11 @@ impl Instance {
 }
 
 impl Kept {
-    /// The instance that was used last: its memory is the warmest, and those
-    /// below it come to their end where they are not needed.
-    pub(super) fn take(&self) -> Option<Instance> {
-        self.idle.lock().pop().map(|idle| idle.instance)
+    /// The instance of a component that was used last: its memory is the warmest,
+    /// and those below it come to their end where they are not needed.
+    pub(super) fn take(&self, component: usize) -> Option<Instance> {
+        let is_its = |idle: &Idle| idle.instance.component == component;
+        take_last(&mut self.idle.lock(), is_its).map(|idle| idle.instance)
     }
 
     /// Takes an instance back whose request ended well; `whole` if its guest may go on.
@@ -118,22 +133,21 @@ impl Kept {
             instance.store.data_mut().rest();
             let until = Instant::now() + IDLE_TIME;
             let mut idle = self.idle.lock();
-            if idle.len() < MAX_IDLE {
-                idle.push(Idle { instance, _place: place, until });
-                if idle.len() == 1 {
-                    self.first.notify_one();
-                }
-                return;
+            let oldest = push_last(&mut idle, Idle { instance, _place: place, until }, MAX_IDLE);
+            if idle.len() == 1 {
+                self.first.notify_one();
             }
+            drop(idle);
+            drop(oldest);
+            return;
         }
-        let Instance { store, outputs, room, .. } = instance;
+        let Instance { component, store, outputs, room, .. } = instance;
         let wasi = store.into_data().into_wasi();
         drop(room);
         outputs.finish();
-        let mut contexts = self.contexts.lock();
-        if contexts.len() < MAX_SPARE {
-            contexts.push(Context { wasi, outputs });
-        }
+        let context = Context { component, wasi, outputs };
+        let oldest = push_last(&mut self.contexts.lock(), context, MAX_SPARE);
+        drop(oldest);
     }
 
     /// Ends the instance that waits longest; whether there was one.
@@ -167,4 +181,18 @@ impl Kept {
             drop(late);
         }
     }
+}
+
+/// The last that is wanted.
+fn take_last<T>(all: &mut Vec<T>, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+    let at = all.iter().rposition(is_wanted)?;
+    Some(all.remove(at))
+}
+
+/// Adds one. The first, whose component may have no requests any more, makes room where there
+/// are as many as may be.
+fn push_last<T>(all: &mut Vec<T>, one: T, most: usize) -> Option<T> {
+    let first = (all.len() == most).then(|| all.remove(0));
+    all.push(one);
+    first
 }

@@ -6,10 +6,16 @@
 //! the task that brought it; most requests end there, their whole body in hand.
 //! What goes wrong with one request is that request's answer: 500 for a trap,
 //! fuel or memory, 504 out of time. Only what no guest has seen is refused.
+//!
+//! A Spin application is one function of several components: a request is for
+//! the one that its route leads to, and all share what the container has.
 
 mod answer;
 mod call;
+mod chain;
+mod headers;
 mod instance;
+mod routes;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -17,22 +23,26 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cri::ExitReason;
-use crate::engine::Engine;
+use crate::engine::{Artifact, Engine};
 use crate::executor::{CpuAccount, Executor};
 use crate::guest::{Environment, Guest};
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
 use crate::network::{HttpHandler, Peer, PodNet, Refused, RefusedReason, Request, Response};
+use crate::sockets::Neighbours;
 
 pub use instance::IDLE_TIME;
+pub use routes::{Found, Route, RouteError, Routes};
 
 use call::{Call, Start};
+use chain::Chain;
 use instance::Kept;
 
 /// Requests handled at once where the Pod does not say: Knative's default
@@ -63,16 +73,31 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Hears of requests that ended badly.
 pub type Report = Box<dyn Fn(ExitReason, String) + Send + Sync>;
 
+/// One guest of a function.
+pub struct Component {
+    /// Its name within its application.
+    id: String,
+    pre: ProxyPre<Guest>,
+    environment: Arc<Environment>,
+}
+
+impl Component {
+    /// A guest that is given this; `None` if it is a program.
+    pub fn new(id: String, artifact: &Artifact, environment: Arc<Environment>) -> Option<Self> {
+        Some(Self { id, pre: artifact.function()?.clone(), environment })
+    }
+}
+
 /// What a function is made of.
 pub struct Setup {
     /// The node's engine.
     pub engine: Arc<Engine>,
-    /// The guest.
-    pub pre: ProxyPre<Guest>,
+    /// Its guests.
+    pub components: Vec<Component>,
+    /// Which of them a request is for; no route leads to one that is not there.
+    pub routes: Routes,
     /// What runs it.
     pub executor: Arc<Executor>,
-    /// What its instances are given.
-    pub environment: Arc<Environment>,
     /// Where their output goes.
     pub log: Arc<LogFile>,
     /// Its Pod's network.
@@ -102,6 +127,8 @@ pub struct Function(Arc<Inner>);
 struct Inner {
     setup: Setup,
     kept: Kept,
+    /// What its guests call each other by; none where there is no other.
+    neighbours: Option<Arc<dyn Neighbours>>,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     killed: CancellationToken,
@@ -126,9 +153,11 @@ impl Function {
             next_millis: AtomicU64::new(0),
             unsaid: AtomicU64::new(0),
         };
-        let inner = Arc::new(Inner {
+        let is_spin = matches!(setup.routes, Routes::Spin(_));
+        let inner = Arc::new_cyclic(|own| Inner {
             setup,
             kept: Kept::default(),
+            neighbours: is_spin.then(|| Arc::new(Chain(own.clone())) as Arc<dyn Neighbours>),
             slots,
             waiting: AtomicUsize::new(0),
             killed: CancellationToken::new(),
@@ -161,13 +190,22 @@ impl Function {
 
 #[async_trait]
 impl HttpHandler for Function {
-    async fn handle(&self, request: Request, _: Peer) -> Result<Response, Refused> {
+    async fn handle(&self, request: Request, peer: Peer) -> Result<Response, Refused> {
         let inner = &self.0;
         let refused = |request, reason| Refused { request, reason };
         if inner.killed.is_cancelled() {
             return Err(refused(request, RefusedReason::NotListening));
         }
-        let deadline = Instant::now() + inner.setup.timeout;
+        let route = match inner.setup.routes.find(request.uri().path()) {
+            Found::Everything => None,
+            Found::Route(route) => Some(route),
+            Found::Health => return Ok(answer::plain(StatusCode::OK, "OK")),
+            Found::Nothing => {
+                return Ok(answer::plain(StatusCode::NOT_FOUND, "no route leads here"));
+            }
+        };
+        let component = route.map_or(0, |route| route.component);
+        let deadline = inner.deadline();
         let Some(slot) = inner.admit(deadline).await else {
             return Err(refused(request, RefusedReason::Saturated));
         };
@@ -175,25 +213,44 @@ impl HttpHandler for Function {
         if inner.killed.is_cancelled() {
             return Err(refused(request, RefusedReason::NotListening));
         }
-        let start = match inner.kept.take() {
-            Some(instance) => Start::Kept(instance),
-            None => match inner.setup.engine.try_instance() {
-                Some(room) => Start::Fresh(room),
-                None => return Err(refused(request, RefusedReason::Saturated)),
-            },
-        };
-        let head_only = request.method() == http::Method::HEAD;
-        let (head, answer) = oneshot::channel();
-        let verdict = answer::Verdict::default();
-        let call =
-            Call { function: inner.clone(), verdict: verdict.clone(), deadline, _slot: slot };
-        let guest = call.run(start, request, head);
-        let task = inner.setup.executor.spawn_inline(&inner.setup.cpu, guest);
-        Ok(answer::response(answer.await, task, verdict, head_only))
+        inner.run(component, request, route.map(|route| (route, &peer)), deadline, slot).await
     }
 }
 
 impl Inner {
+    /// When a request that comes now has to be answered.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.setup.timeout
+    }
+
+    /// Runs a request in an instance of a component, which is told how it came to it.
+    async fn run(
+        self: &Arc<Self>,
+        component: usize,
+        mut request: Request,
+        way: Option<(&Route, &Peer)>,
+        deadline: Instant,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Response, Refused> {
+        let start = match self.kept.take(component) {
+            Some(instance) => Start::Kept(instance),
+            None => match self.setup.engine.try_instance() {
+                Some(room) => Start::Fresh(component, room),
+                None => return Err(Refused { request, reason: RefusedReason::Saturated }),
+            },
+        };
+        if let Some((route, peer)) = way {
+            headers::set(route, &mut request, peer);
+        }
+        let head_only = request.method() == http::Method::HEAD;
+        let (head, answer) = oneshot::channel();
+        let verdict = answer::Verdict::default();
+        let call = Call { function: self.clone(), verdict: verdict.clone(), deadline, _slot: slot };
+        let guest = call.run(start, request, head);
+        let task = self.setup.executor.spawn_inline(&self.setup.cpu, guest);
+        Ok(answer::response(answer.await, task, verdict, head_only))
+    }
+
     /// Waits for a place among the requests handled at once.
     async fn admit(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {

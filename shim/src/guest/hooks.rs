@@ -7,7 +7,6 @@
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::limits::Reserve;
-use crate::network::PodNet;
 use crate::sockets::HttpHooks;
 
 /// Pieces of a body that wait for its reader. A usual answer fits, so that its
@@ -35,8 +34,8 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn new(net: PodNet, reserve: Reserve) -> Self {
-        Self { http: HttpHooks::new(net), reserve, has_room: false }
+    pub(super) fn new(http: HttpHooks, reserve: Reserve) -> Self {
+        Self { http, reserve, has_room: false }
     }
 
     /// No body is left.
@@ -83,7 +82,7 @@ mod tests {
         let account = Arc::new(MemoryAccount::new(Some(1 << 20)));
         let limits = InstanceLimits::new(account.clone()).unwrap();
         let net = Switch::default().attach(AttachConfig::default()).unwrap();
-        let mut hooks = Hooks::new(net, limits.reserve());
+        let mut hooks = Hooks::new(HttpHooks::new(net, None), limits.reserve());
         let mut held = 0;
         for _ in 0..4096 {
             // One more than is said, as wasmtime does.

@@ -12,6 +12,8 @@ mod root;
 mod staging;
 mod stdin;
 
+use std::sync::Arc;
+
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
 use wasmtime::{Engine, Linker as ModuleLinker, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -31,7 +33,7 @@ use hooks::Hooks;
 use crate::executor::FUEL_SLICE;
 use crate::limits::InstanceLimits;
 use crate::network::PodNet;
-use crate::sockets::{NetCtx, NetCtxView, NetView};
+use crate::sockets::{HttpHooks, Neighbours, NetCtx, NetCtxView, NetView};
 
 /// Resources (streams, sockets, bodies) one instance may hold open: each is
 /// host memory that no linear memory accounts for.
@@ -131,17 +133,19 @@ pub fn module_linker(engine: &Engine) -> wasmtime::Result<ModuleLinker<ModuleGue
     Ok(linker)
 }
 
-/// A store for one component instance.
+/// A store for one component instance, which may call its neighbours by name.
 pub fn component_store(
     engine: &Engine,
     wasi: WasiCtx,
     net: PodNet,
+    neighbours: Option<Arc<dyn Neighbours>>,
     limits: InstanceLimits,
     fuel: Option<u64>,
 ) -> wasmtime::Result<Store<Guest>> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
-    let (hooks, net) = (Hooks::new(net.clone(), limits.reserve()), NetCtx::new(net));
+    let hooks = Hooks::new(HttpHooks::new(net.clone(), neighbours), limits.reserve());
+    let net = NetCtx::new(net);
     let guest = Guest { table, wasi, http: WasiHttpCtx::new(), net, hooks, limits };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limits);

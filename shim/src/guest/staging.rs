@@ -4,24 +4,36 @@
 //! also one that was never made because what it asked for was not there.
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A folder that goes with its owner; it need not be there yet.
+/// A folder that goes with its last owner; it need not be there yet.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    folder: PathBuf,
+    _whole: Arc<Whole>,
+}
+
 #[derive(Debug)]
-pub struct Staging(PathBuf);
+struct Whole(PathBuf);
 
 impl Staging {
     /// The folder, which nobody else knows of.
     pub fn new(folder: PathBuf) -> Self {
-        Self(folder)
+        Self { _whole: Arc::new(Whole(folder.clone())), folder }
+    }
+
+    /// A part of it; it goes with the whole.
+    pub fn part(&self, number: usize) -> Self {
+        Self { folder: self.folder.join(number.to_string()), _whole: Arc::clone(&self._whole) }
     }
 
     /// Where it is.
     pub fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 }
 
-impl Drop for Staging {
+impl Drop for Whole {
     fn drop(&mut self) {
         let folder = std::mem::take(&mut self.0);
         // Many files may be in it: no guest waits for them.
@@ -46,11 +58,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_goes_with_its_owner() {
+    fn the_folder_goes_with_its_last_owner() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("id");
-        std::fs::create_dir_all(folder.join("root/etc")).unwrap();
-        drop(Staging::new(folder.clone()));
+        std::fs::create_dir_all(folder.join("0/root/etc")).unwrap();
+        let whole = Staging::new(folder.clone());
+        let part = whole.part(0);
+        drop(whole);
+        assert!(part.folder().join("root").exists());
+        drop(part);
         assert!(!folder.exists());
         drop(Staging::new(folder));
     }

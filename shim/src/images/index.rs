@@ -80,14 +80,13 @@ impl Index {
         self.images.iter().map(|(id, entry)| shown(id, entry)).collect()
     }
 
-    /// Forgets an image; its artifact if no other has it.
-    pub(super) fn remove(&mut self, id: &ImageRef) -> Option<String> {
-        let artifact = self.images.remove(&id.0)?.image.artifact?;
-        let shared = self
-            .images
-            .values()
-            .any(|entry| entry.image.artifact.as_deref() == Some(artifact.as_str()));
-        (!shared).then_some(artifact)
+    /// Forgets an image; those of its artifacts that no other has.
+    pub(super) fn remove(&mut self, id: &ImageRef) -> Vec<String> {
+        let Some(entry) = self.images.remove(&id.0) else { return Vec::new() };
+        let kept = self.artifacts();
+        let orphans: BTreeSet<&str> =
+            entry.image.artifacts().filter(|artifact| !kept.contains(*artifact)).collect();
+        orphans.into_iter().map(str::to_owned).collect()
     }
 
     /// Digests of all that images need.
@@ -106,12 +105,12 @@ impl Index {
 
     /// Whether an image that has a root file system is known by this digest.
     pub(super) fn has_rootfs(&self, id: &ImageRef) -> bool {
-        self.get(id).is_some_and(|image| image.rootfs)
+        self.get(id).is_some_and(StoredImage::has_rootfs)
     }
 
     /// Digests of the artifacts of all images.
     pub(super) fn artifacts(&self) -> BTreeSet<String> {
-        self.images.values().filter_map(|entry| entry.image.artifact.clone()).collect()
+        self.images.values().flat_map(|entry| entry.image.artifacts()).map(str::to_owned).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! file system of an image that has one is unpacked beside them when it is
 //! pulled, and swept likewise, but not from under a container.
 
+mod component;
 mod index;
 mod programs;
 mod stored;
@@ -32,8 +33,9 @@ use crate::platform;
 use crate::rootfs::{self, RootfsError};
 use index::Index;
 
+pub use component::StoredComponent;
 pub use programs::Program;
-pub use stored::StoredImage;
+pub use stored::{StoredImage, StoredRoute};
 
 /// Where root file systems lie, each in a folder named by its image's digest.
 const ROOTFS: &str = "rootfs";
@@ -131,12 +133,10 @@ impl Images {
         self.index.lock().get(image).cloned().ok_or_else(missing)
     }
 
-    /// Keeps the root file system of an image where it is while a container uses it; `None` if
-    /// the image has none.
-    pub fn lease(&self, id: &ImageRef, image: &StoredImage) -> Option<Lease> {
-        if !image.rootfs {
-            return None;
-        }
+    /// Keeps the root file system of a component of an image where it is while a container uses
+    /// it; `None` if it has none.
+    pub fn lease(&self, id: &ImageRef, component: &StoredComponent) -> Option<Lease> {
+        let root = component.root.as_ref()?;
         let mut leases = self.leases.lock();
         leases.retain(|_, lease| lease.strong_count() > 0);
         let known = leases.get(id).and_then(Weak::upgrade);
@@ -145,7 +145,7 @@ impl Images {
             leases.insert(id.clone(), Arc::downgrade(&held));
             held
         });
-        Some(Lease { folder: self.rootfs_folder(id), _held: held })
+        Some(Lease { folder: self.rootfs_folder(id).join(root), _held: held })
     }
 
     /// Digests of the artifacts of all images: whose compiled code is worth keeping.
@@ -193,14 +193,14 @@ impl Images {
         self.index.lock().list()
     }
 
-    /// Forgets an image; the digest of its artifact if no other image has it.
-    pub async fn remove(&self, image: &str) -> Result<Option<String>, RuntimeError> {
-        let Some(found) = self.status(image) else { return Ok(None) };
-        let orphan = {
+    /// Forgets an image; the digests of those of its artifacts that no other image has.
+    pub async fn remove(&self, image: &str) -> Result<Vec<String>, RuntimeError> {
+        let Some(found) = self.status(image) else { return Ok(Vec::new()) };
+        let orphans = {
             let mut index = self.index.lock();
-            let orphan = index.remove(&found.id);
+            let orphans = index.remove(&found.id);
             index.write(&self.folder).map_err(broken)?;
-            orphan
+            orphans
         };
         // While something is being pulled its blobs have no name yet: the next
         // removal sweeps.
@@ -211,7 +211,7 @@ impl Images {
                 tokio::task::spawn_blocking(move || sweep(&folder, &store, &index, &leased)).await;
             swept.expect("sweeping does not panic").map_err(broken)?;
         }
-        Ok(orphan)
+        Ok(orphans)
     }
 
     fn candidates(&self, image: &str) -> Result<Vec<Reference>, RuntimeError> {
@@ -256,7 +256,7 @@ impl Images {
         let Pulled { digest, wasm, layers, size, .. } = pulled;
         let blobs = layers.iter().map(|layer| layer.digest.to_string()).collect();
         let mut image = StoredImage::pulled(repository, &wasm, blobs, size);
-        if image.rootfs {
+        if image.has_rootfs() {
             let (store, beside) = (self.store.clone(), self.folder.join(ROOTFS));
             let unpacking = move || {
                 let work = unpack(&mut image, &wasm, &store, &beside)?;
@@ -396,14 +396,16 @@ fn unpack(
     let root = work.path().join(UNPACKED);
     platform::create_private_dir(&root).map_err(disk("make folder", &root))?;
     image.size += rootfs::unpack(&wasm.files, store, &root)?;
-    if wasm.source == Source::Rootfs
-        && let Some(word) = image.starts()
-        && let Some(found) = programs::find(&root, word, &image.working_dir, &image.env)
-    {
-        let digest = rootfs::digest(&found).map_err(disk("read", &found))?;
-        image.artifact = Some(digest.to_string());
-        let below = found.strip_prefix(&root).expect("it was found below the root");
-        image.file = Some(below.to_owned());
+    for (component, stored) in wasm.components.iter().zip(&mut image.components) {
+        if component.source == Source::Rootfs
+            && let Some(word) = stored.starts()
+            && let Some(found) = programs::find(&root, word, &stored.working_dir, &stored.env)
+        {
+            let digest = rootfs::digest(&found).map_err(disk("read", &found))?;
+            stored.artifact = Some(digest.to_string());
+            let below = found.strip_prefix(&root).expect("it was found below the root");
+            stored.file = Some(below.to_owned());
+        }
     }
     Ok(work)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use registry::Digest;
 
-use super::{Images, StoredImage};
+use super::{Images, StoredComponent};
 use crate::cri::{ContainerConfig, ImageRef, RuntimeError};
 use crate::rootfs::{self, Last};
 
@@ -49,16 +49,16 @@ impl Program {
 }
 
 impl Images {
-    /// The program of a container of this image.
+    /// The program that a container of this image runs as this component.
     pub async fn program(
         &self,
         id: &ImageRef,
-        image: &StoredImage,
+        component: &StoredComponent,
         config: &ContainerConfig,
     ) -> Result<Program, RuntimeError> {
         let not_runnable = |why: String| RuntimeError::NotRunnable { image: id.0.clone(), why };
         let root = self.rootfs_folder(id);
-        let own = match (&image.artifact, &image.file) {
+        let own = match (&component.artifact, &component.file) {
             (Some(digest), Some(file)) => {
                 Some(Program { digest: digest.clone(), path: root.join(file) })
             }
@@ -70,16 +70,16 @@ impl Images {
             }
             (None, _) => None,
         };
-        let word = image.command(config).and_then(|words| words.into_iter().next());
+        let word = component.command(config).and_then(|words| words.into_iter().next());
         match (word, own) {
             (None, Some(own)) => Ok(own),
-            (Some(word), Some(own)) if image.starts() == Some(&word) => Ok(own),
+            (Some(word), Some(own)) if component.starts() == Some(&word) => Ok(own),
             (None, None) => Err(not_runnable(
                 "it names no entry point; name the .wasm file in the container's command"
                     .to_owned(),
             )),
             (Some(word), _) => {
-                let (working_dir, env) = (image.working_dir(config), image.env.clone());
+                let (working_dir, env) = (component.working_dir(config), component.env.clone());
                 let found = tokio::task::spawn_blocking(move || {
                     let path = find(&root, &word, &working_dir, &env).ok_or_else(|| {
                         format!("exec: {word:?}: executable file not found in the image")

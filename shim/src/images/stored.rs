@@ -1,193 +1,179 @@
-//! One image: the artifact in it, and what it says about how it is run.
-use std::collections::BTreeMap;
+//! One image: its blobs, what of them is run, and which requests go where.
 use std::path::PathBuf;
 
 use registry::Digest;
 use registry::artifact::{Files, Source, Wasm};
 use serde::{Deserialize, Serialize};
 
-use crate::cri::ContainerConfig;
+use super::component::{StoredComponent, artifact_name};
+use crate::rootfs;
 
 /// An image whose blobs are here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct StoredImage {
-    /// Digest of the artifact: the `.wasm` file. None if the image does not say which it is.
-    pub artifact: Option<String>,
-    /// Where that file is in the root file system, if it is there.
-    #[serde(default)]
-    pub file: Option<PathBuf>,
-    /// Whether it has a root file system.
-    #[serde(default)]
-    pub rootfs: bool,
-    /// Digests of all its blobs, manifest and artifact included.
+    /// What it runs: one, or those of a Spin application that can be called.
+    pub components: Vec<StoredComponent>,
+    /// Which requests go to which component; empty where the only one gets all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<StoredRoute>,
+    /// Digests of all its blobs, manifest and artifacts included.
     pub blobs: Vec<String>,
-    /// The artifact's name: `argv[0]` if nothing else is said.
-    pub name: String,
-    /// What the image's own argv begins with.
-    pub entrypoint: Vec<String>,
-    /// What follows, if the container has no arguments.
-    #[serde(default)]
-    pub cmd: Vec<String>,
-    /// The image's own environment, as `NAME=value`.
-    pub env: Vec<String>,
-    /// The image's own working directory.
-    pub working_dir: String,
     /// Bytes of its blobs.
     pub size: u64,
+}
+
+/// The requests of one component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRoute {
+    /// Their path, as its author wrote it.
+    pub path: String,
+    /// Where they go: an index of [`StoredImage::components`].
+    pub component: usize,
+}
+
+/// An image in the index, as this version and those before it write it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Now(Now),
+    Before(Before),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Now {
+    components: Vec<StoredComponent>,
+    #[serde(default)]
+    routes: Vec<StoredRoute>,
+    blobs: Vec<String>,
+    size: u64,
+}
+
+/// An image of one component, whose root was the image's folder.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    artifact: Option<String>,
+    #[serde(default)]
+    file: Option<PathBuf>,
+    #[serde(default)]
+    rootfs: bool,
+    blobs: Vec<String>,
+    name: String,
+    entrypoint: Vec<String>,
+    #[serde(default)]
+    cmd: Vec<String>,
+    env: Vec<String>,
+    working_dir: String,
+    size: u64,
+}
+
+impl From<Written> for StoredImage {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Now(Now { components, routes, blobs, size }) => {
+                Self { components, routes, blobs, size }
+            }
+            Written::Before(before) => {
+                let component = StoredComponent {
+                    id: String::new(),
+                    artifact: before.artifact,
+                    file: before.file,
+                    root: before.rootfs.then(PathBuf::new),
+                    name: before.name,
+                    entrypoint: before.entrypoint,
+                    cmd: before.cmd,
+                    env: before.env,
+                    working_dir: before.working_dir,
+                };
+                let (blobs, size) = (before.blobs, before.size);
+                Self { components: vec![component], routes: Vec::new(), blobs, size }
+            }
+        }
+    }
 }
 
 impl StoredImage {
     /// An image that is an artifact alone.
     pub(super) fn artifact(reference: &str, digest: &Digest, size: u64) -> Self {
         Self {
-            artifact: Some(digest.to_string()),
-            file: None,
-            rootfs: false,
+            components: vec![StoredComponent::artifact(reference, digest.to_string())],
+            routes: Vec::new(),
             blobs: vec![digest.to_string()],
-            name: artifact_name(reference),
-            entrypoint: Vec::new(),
-            cmd: Vec::new(),
-            env: Vec::new(),
-            working_dir: String::new(),
             size,
         }
     }
 
     /// An image from a registry, before its files are unpacked.
     pub(super) fn pulled(repository: &str, wasm: &Wasm, blobs: Vec<String>, size: u64) -> Self {
-        let artifact = match &wasm.source {
-            Source::Layer(layer) => Some(layer.digest.to_string()),
-            Source::Rootfs => None,
-        };
-        Self {
-            artifact,
-            file: None,
-            rootfs: wasm.files != Files::None,
-            blobs,
-            name: artifact_name(repository),
-            entrypoint: wasm.entrypoint.clone(),
-            cmd: wasm.cmd.clone(),
-            env: wasm.env.clone(),
-            working_dir: wasm.working_dir.clone(),
-            size,
-        }
+        let components = wasm.components.iter().enumerate().map(|(index, component)| {
+            let artifact = match &component.source {
+                Source::Layer(layer) => Some(layer.digest.to_string()),
+                Source::Rootfs => None,
+            };
+            StoredComponent {
+                id: component.id.clone(),
+                artifact,
+                file: None,
+                root: root(&wasm.files, index),
+                name: artifact_name(repository),
+                entrypoint: wasm.entrypoint.clone(),
+                cmd: wasm.cmd.clone(),
+                env: component.env.clone(),
+                working_dir: wasm.working_dir.clone(),
+            }
+        });
+        let routes = wasm.routes.iter();
+        let routes = routes
+            .map(|route| StoredRoute { path: route.path.clone(), component: route.component });
+        Self { components: components.collect(), routes: routes.collect(), blobs, size }
     }
 
-    /// Whether its program is a file of its root file system, which a command names.
-    pub fn runs_files(&self) -> bool {
-        self.rootfs && (self.artifact.is_none() || self.file.is_some())
+    /// Whether any of its components has a root file system.
+    pub fn has_rootfs(&self) -> bool {
+        self.components.iter().any(|component| component.root.is_some())
     }
 
-    /// The word by which the image itself names its program.
-    pub fn starts(&self) -> Option<&String> {
-        self.entrypoint.first().or(self.cmd.first())
-    }
-
-    /// The guest's argv: [`StoredImage::command`], under the artifact's name if nothing else
-    /// names it.
-    pub fn argv(&self, config: &ContainerConfig) -> Vec<String> {
-        match self.command(config) {
-            Some(words) => words,
-            None => std::iter::once(&self.name).chain(&config.args).cloned().collect(),
-        }
-    }
-
-    /// What is to be run: the container's command, else the image's entry point; then the
-    /// container's arguments, else those of the image. A command of `/` names nothing and stands
-    /// for none, as other runtimes of Wasm have it. `None` if nobody says.
-    pub fn command(&self, config: &ContainerConfig) -> Option<Vec<String>> {
-        let given = config.args.as_slice();
-        let args = if given.is_empty() { self.cmd.as_slice() } else { given };
-        let (first, rest) = match config.command.as_slice() {
-            [root] if root == "/" && !self.runs_files() => return None,
-            command if !command.is_empty() && command != ["/"] => (command, given),
-            _ if !self.entrypoint.is_empty() => (self.entrypoint.as_slice(), args),
-            // Docker's arguments alone begin with the program.
-            _ if self.runs_files() || given.is_empty() => (args, [].as_slice()),
-            _ => return None,
-        };
-        let words: Vec<String> = first.iter().chain(rest).cloned().collect();
-        (!words.is_empty()).then_some(words)
-    }
-
-    /// The guest's environment: `HOSTNAME` and `PWD`, as WASI has no call for
-    /// the one and not every guest looks for the other, under the image's
-    /// variables, under the container's.
-    pub fn envs(&self, config: &ContainerConfig, hostname: &str) -> Vec<(String, String)> {
-        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let hostname = (!hostname.is_empty()).then(|| own("HOSTNAME", hostname));
-        let folder = self.working_dir(config);
-        let folder = (!folder.is_empty()).then(|| own("PWD", &folder));
-        let image = self.env.iter().filter_map(|pair| pair.split_once('='));
-        let image = image.map(|(name, value)| own(name, value));
-        let asked = config.envs.iter().cloned();
-        let all: BTreeMap<_, _> =
-            hostname.into_iter().chain(folder).chain(image).chain(asked).collect();
-        all.into_iter().collect()
-    }
-
-    /// The guest's working directory: the container's, else the image's, else
-    /// the root if there is one.
-    pub fn working_dir(&self, config: &ContainerConfig) -> String {
-        let root = if self.rootfs { "/" } else { "" };
-        let said = [config.working_dir.as_str(), &self.working_dir, root];
-        said.into_iter().find(|folder| !folder.is_empty()).unwrap_or_default().to_owned()
+    /// Digests of its artifacts.
+    pub fn artifacts(&self) -> impl Iterator<Item = &str> {
+        self.components.iter().filter_map(|component| component.artifact.as_deref())
     }
 }
 
-/// The last part of a reference's path, without tag or digest.
-fn artifact_name(reference: &str) -> String {
-    let named = reference.split('@').next().unwrap_or_default();
-    let last = named.rsplit('/').next().unwrap_or_default();
-    last.split(':').next().unwrap_or_default().to_owned()
+/// Where a component finds its files.
+fn root(files: &Files, component: usize) -> Option<PathBuf> {
+    match files {
+        Files::None => None,
+        Files::Layers(_) => Some(PathBuf::new()),
+        Files::Spin { files, .. } => {
+            let has_files = files.iter().any(|file| file.component == component);
+            has_files.then(|| rootfs::component_folder(component))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn image() -> StoredImage {
-        let mut image = StoredImage::artifact("registry:5001/team/app:v1", &Digest::of(b"app"), 1);
-        image.entrypoint = vec!["/app.wasm".into()];
-        image.env = vec!["A=image".into(), "B=image".into()];
-        image
-    }
-
     #[test]
-    fn the_containers_words_stand_before_the_images() {
-        let asked = ContainerConfig {
-            command: vec!["tool".into()],
-            args: vec!["x".into()],
-            envs: vec![("A".into(), "pod".into())],
-            ..ContainerConfig::default()
-        };
-        assert_eq!(image().argv(&asked), ["tool", "x"]);
-        let envs: Vec<_> =
-            image().envs(&asked, "web-0").into_iter().map(|(n, v)| n + "=" + &v).collect();
-        assert_eq!(envs, ["A=pod", "B=image", "HOSTNAME=web-0"]);
-    }
+    fn what_an_earlier_version_wrote_is_read() {
+        let written = r#"{
+            "artifact": "sha256:aa", "file": "app.wasm", "rootfs": true, "blobs": ["sha256:bb"],
+            "name": "app", "entrypoint": ["/app.wasm"], "cmd": ["serve"], "env": ["A=1"],
+            "working_dir": "/w", "size": 7
+        }"#;
+        let image: StoredImage = serde_json::from_str(written).unwrap();
+        let [component] = image.components.as_slice() else { panic!("{image:?}") };
+        assert_eq!(component.root, Some(PathBuf::new()));
+        assert!(component.runs_files());
+        assert_eq!((component.env.as_slice(), image.size), (["A=1".to_owned()].as_slice(), 7));
 
-    #[test]
-    fn without_a_command_the_image_decides_and_then_the_artifacts_name() {
-        let args = ContainerConfig { args: vec!["x".into()], ..ContainerConfig::default() };
-        assert_eq!(image().argv(&args), ["/app.wasm", "x"]);
-        let bare = StoredImage { entrypoint: Vec::new(), ..image() };
-        assert_eq!(bare.argv(&args), ["app", "x"]);
-        let with_cmd = StoredImage { cmd: vec!["serve".into()], ..image() };
-        assert_eq!(with_cmd.argv(&ContainerConfig::default()), ["/app.wasm", "serve"]);
-        assert_eq!(with_cmd.argv(&args), ["/app.wasm", "x"]);
-        let docker = StoredImage {
-            entrypoint: Vec::new(),
-            cmd: vec!["/app.wasm".into()],
-            rootfs: true,
-            file: Some("app.wasm".into()),
-            ..image()
-        };
-        assert_eq!(docker.argv(&ContainerConfig::default()), ["/app.wasm"]);
-        assert_eq!(docker.argv(&args), ["x"]);
-        assert_eq!(docker.working_dir(&args), "/");
-        let root = ContainerConfig { command: vec!["/".into()], ..ContainerConfig::default() };
-        assert_eq!(image().argv(&root), ["app"]);
+        let again: StoredImage =
+            serde_json::from_str(&serde_json::to_string(&image).unwrap()).unwrap();
+        assert_eq!(again, image);
+        assert!(serde_json::from_str::<StoredImage>(r#"{"blobs": [], "size": 1}"#).is_err());
     }
 }

@@ -21,9 +21,10 @@ async fn images_survive_a_restart_and_their_bytes_with_them() {
     assert_eq!(found.size, NOTHING.len() as u64);
     assert_eq!(images.status(&id.0).unwrap().id, id);
     let image = images.get(&id).unwrap();
-    let program = images.program(&id, &image, &ContainerConfig::default()).await.unwrap();
+    let program =
+        images.program(&id, &image.components[0], &ContainerConfig::default()).await.unwrap();
     assert_eq!(program.reader()().unwrap(), NOTHING);
-    assert_eq!(image.name, "app");
+    assert_eq!(image.components[0].name, "app");
 }
 
 #[tokio::test]
@@ -45,14 +46,14 @@ async fn removing_an_image_removes_its_blobs_and_no_others() {
     let gone = images.import("registry.test/gone:v1", NOTHING).await.unwrap();
     let kept = images.import("registry.test/kept:v1", OTHER).await.unwrap();
 
-    let orphan = images.remove("registry.test/gone:v1").await.unwrap();
+    let orphans = images.remove("registry.test/gone:v1").await.unwrap();
 
-    assert_eq!(orphan, Some(gone.0.clone()));
+    assert_eq!(orphans, [gone.0.as_str()]);
     assert!(images.get(&gone).is_err());
     let blobs = images.store.blobs().unwrap();
     let left: Vec<_> = blobs.iter().map(|blob| blob.digest.as_str()).collect();
     assert_eq!(left, [kept.0.as_str()]);
-    assert_eq!(images.remove("registry.test/gone:v1").await.unwrap(), None);
+    assert!(images.remove("registry.test/gone:v1").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -93,10 +94,8 @@ async fn files_that_a_container_uses_are_not_replaced_by_another_pull_of_them() 
         std::fs::read_to_string(images.rootfs_folder(&id).join("motd")).unwrap()
     };
     assert_eq!(unpacked("first"), "first");
-    let digest: Digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
-    let mut image = StoredImage::artifact("app", &digest, 1);
-    image.rootfs = true;
-    let lease = images.lease(&id, &image).unwrap();
+    let component = StoredComponent { root: Some(PathBuf::new()), ..Default::default() };
+    let lease = images.lease(&id, &component).unwrap();
     assert_eq!(unpacked("second"), "first");
     drop(lease);
     assert_eq!(unpacked("third"), "third");

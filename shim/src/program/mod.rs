@@ -101,7 +101,8 @@ async fn component(
     let limits = InstanceLimits::new(setup.memory.clone())?;
     let wasi = setup.environment.context(stdio.stdin.clone(), &Outputs::new(&stdio.log))?.build();
     let net = setup.net.clone();
-    let mut store = guest::component_store(setup.engine.wasmtime(), wasi, net, limits, setup.fuel)?;
+    let engine = setup.engine.wasmtime();
+    let mut store = guest::component_store(engine, wasi, net, None, limits, setup.fuel)?;
     let command = pre.instantiate_async(&mut store).await?;
     Ok(command.wasi_cli_run().call_run(&mut store).await?.is_ok())
 }

@@ -10,7 +10,7 @@ mod decompress;
 mod layer;
 mod path;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -87,7 +87,13 @@ impl RootfsError {
     }
 }
 
-/// Unpacks an image's files into `root`, an empty folder; answers their bytes. Blocks.
+/// Where the files of a Spin application's component are in its image's folder.
+pub fn component_folder(component: usize) -> PathBuf {
+    component.to_string().into()
+}
+
+/// Unpacks an image's files into `root`, an empty folder, those of a Spin application into a
+/// folder for each component; answers their bytes. Blocks.
 pub fn unpack(files: &Files, store: &ContentStore, root: &Path) -> Result<u64, RootfsError> {
     let mut budget = Budget { bytes: MAX_BYTES, files: MAX_FILES };
     match files {
@@ -101,11 +107,10 @@ pub fn unpack(files: &Files, store: &ContentStore, root: &Path) -> Result<u64, R
             let bundles = tempfile::tempdir_in(root.parent().unwrap_or(root))
                 .map_err(RootfsError::disk("make a folder beside", root))?;
             let mut bundled = HashMap::new();
+            let named: HashSet<&Digest> = files.iter().filter_map(SpinFile::named).collect();
             for (index, layer) in layers.iter().enumerate() {
                 // What a file names itself is that file, not an archive.
-                let is_named =
-                    |file: &SpinFile| file.content == SpinContent::Named(layer.digest.clone());
-                if !files.iter().any(is_named) {
+                if !named.contains(&layer.digest) {
                     let folder = bundles.path().join(index.to_string());
                     fs::create_dir(&folder).map_err(RootfsError::disk("make folder", &folder))?;
                     lay(&store.blob_path(&layer.digest), &folder, &layer.digest, &mut budget)?;
@@ -113,7 +118,10 @@ pub fn unpack(files: &Files, store: &ContentStore, root: &Path) -> Result<u64, R
                 }
             }
             for file in files {
-                place(file, root, store, &bundled, &mut budget)?;
+                let own = root.join(component_folder(file.component));
+                platform::create_private_dir(&own)
+                    .map_err(RootfsError::disk("make folder", &own))?;
+                place(file, &own, store, &bundled, &mut budget)?;
             }
         }
     }

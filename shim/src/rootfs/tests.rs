@@ -218,23 +218,26 @@ async fn more_than_the_budget_is_refused() {
 }
 
 #[tokio::test]
-async fn a_spin_component_finds_its_files_wherever_they_came_from() {
+async fn each_spin_component_finds_its_files_wherever_they_came_from() {
     let setting = Setting::new();
     let single = setting.layer(b"a layer of its own".to_vec()).await;
     let bundle = archive(&[("any/name", File("bundled")), ("other", File("not asked for"))]);
     let bundle = setting.layer(bundle).await;
-    let file = |path: &str, content| SpinFile { path: path.into(), content };
+    let of = |component, path: &str, content| SpinFile { component, path: path.into(), content };
+    let file = |path: &str, content| of(0, path, content);
     let files = vec![
         file("/static/single", SpinContent::Named(single.digest.clone())),
         file("bundled", SpinContent::Named(Digest::of(b"bundled"))),
         file("static/inline", SpinContent::Inline(b"inline".to_vec())),
+        of(1, "bundled", SpinContent::Inline(b"another's".to_vec())),
     ];
     let layers = vec![single, bundle];
     setting.unpack_files(&Files::Spin { files, layers }).unwrap();
-    assert_eq!(setting.read("static/single"), "a layer of its own");
-    assert_eq!(setting.read("bundled"), "bundled");
-    assert_eq!(setting.read("static/inline"), "inline");
-    assert!(!setting.has("other"));
+    assert_eq!(setting.read("0/static/single"), "a layer of its own");
+    assert_eq!(setting.read("0/bundled"), "bundled");
+    assert_eq!(setting.read("0/static/inline"), "inline");
+    assert_eq!(setting.read("1/bundled"), "another's");
+    assert!(!setting.has("0/other"));
 
     for (path, content) in [
         ("../out", SpinContent::Inline(Vec::new())),

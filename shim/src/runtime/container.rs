@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use super::component::{Component, Guests};
 use super::sandbox::Sandbox;
 use super::{Node, chain, life};
 use crate::cri::{
@@ -20,9 +20,8 @@ use crate::cri::{
 };
 use crate::engine::Artifact;
 use crate::executor::CpuAccount;
-use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function};
-use crate::guest::{Environment, Guest, Root, Staging, Stdin, ending};
-use crate::images::{Lease, StoredImage};
+use crate::function::{self, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Function, Routes};
+use crate::guest::{Environment, Staging, Stdin, ending};
 use crate::limits::MemoryAccount;
 use crate::logs::LogFile;
 use crate::network::{HttpListener, PodNet};
@@ -40,8 +39,9 @@ pub(super) struct Container {
     sandbox: Id,
     pod_uid: String,
     config: ContainerConfig,
-    artifact: Arc<Artifact>,
-    own_files: Option<OwnFiles>,
+    /// Kept to its removal, so that the next one finds them ready.
+    artifacts: Vec<Arc<Artifact>>,
+    own_files: Vec<OwnFiles>,
     log: Arc<LogFile>,
     cpu: Arc<CpuAccount>,
     memory: Arc<MemoryAccount>,
@@ -64,7 +64,7 @@ struct State {
 /// What a container's guests run with.
 struct Means {
     net: PodNet,
-    environment: Arc<Environment>,
+    guests: Guests,
 }
 
 impl Container {
@@ -72,45 +72,37 @@ impl Container {
     pub(super) async fn create(
         id: Id,
         sandbox: &Sandbox,
-        mut config: ContainerConfig,
-        (image, lease): (&StoredImage, Option<Lease>),
-        artifact: Arc<Artifact>,
+        config: ContainerConfig,
+        (components, routes): (Vec<Component>, Routes),
         net: PodNet,
-        staging: Staging,
+        staging: &Staging,
     ) -> Result<Self, RuntimeError> {
+        let parts: Vec<_> = (0..components.len()).map(|index| staging.part(index)).collect();
+        let own_files = components.iter().zip(&parts);
+        let own_files = own_files.filter_map(|(it, part)| it.own_files(&config, part)).collect();
+        let artifacts = components.iter().map(|it| it.artifact.clone()).collect();
         let log_path = sandbox.config.log_directory.join(&config.log_path);
-        let args = image.argv(&config);
-        let envs = image.envs(&config, &sandbox.config.hostname);
-        let working_dir = image.working_dir(&config);
-        let root = lease.map(|image| Root { image, readonly: config.readonly_rootfs });
-        let own_files = root.as_ref().and_then(|root| root.own_files(staging.folder()));
-        let mounts = std::mem::take(&mut config.mounts);
-        let etc = config.etc.take().filter(|_| artifact.sees_files());
-        let rotation = config.log_rotation;
-        let file = log_path.clone();
+        let (hostname, file) = (sandbox.config.hostname.clone(), log_path.clone());
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || {
-            let log = LogFile::open(file, rotation, runtime);
-            (log, Environment::new(args, envs, &working_dir, root, mounts, etc, staging))
+            let log = LogFile::open(file, config.log_rotation, runtime);
+            let guests = Guests::new(components, routes, &config, &hostname, parts);
+            let config = ContainerConfig { mounts: Vec::new(), etc: None, ..config };
+            (log, guests, config)
         });
-        let (log, environment) = opening.await.expect("opening files does not panic");
+        let (log, guests, config) = opening.await.expect("opening files does not panic");
         let log = log.map_err(|source| RuntimeError::Io {
             doing: format!("cannot open the log {}", log_path.display()),
             source,
         })?;
-        let environment = environment.map_err(|error| RuntimeError::InvalidConfig {
-            field: "mounts".to_owned(),
-            why: chain(&error),
-        })?;
-        let environment =
-            if artifact.sees_files() { environment } else { environment.without_folders() };
+        let guests = guests?;
         let LinuxContainerResources { cpu_period, cpu_quota, cpu_shares, memory_limit, fuel } =
             config.resources;
         Ok(Self {
             id,
             sandbox: sandbox.id.clone(),
             pod_uid: sandbox.config.metadata.uid.clone(),
-            artifact,
+            artifacts,
             own_files,
             log,
             cpu: Arc::new(CpuAccount::new(cpu_quota, cpu_period, cpu_shares)),
@@ -120,7 +112,7 @@ impl Container {
             created_at: SystemTime::now(),
             state: Mutex::new(State {
                 shown: ContainerState::Created,
-                means: Some(Means { net, environment: Arc::new(environment) }),
+                means: Some(Means { net, guests }),
                 stdin: None,
             }),
             stop_by: watch::Sender::new(None),
@@ -131,27 +123,30 @@ impl Container {
 
     /// Begins its life.
     pub(super) fn start(self: Arc<Self>, node: &Arc<Node>) -> Result<(), RuntimeError> {
-        let means = self.state.lock().started().ok_or_else(|| {
+        let Means { net, guests } = self.state.lock().started().ok_or_else(|| {
             let id = &self.id.0;
             RuntimeError::FailedPrecondition(format!("container {id:?} was started before"))
         })?;
         let stop_by = self.stop_by.subscribe();
-        if let Artifact::Function(pre) = &*self.artifact {
-            let net = means.net.clone();
-            let function = Function::new(self.function_setup(node, pre.clone(), means));
-            let listeners = self.listen(&function, &net).inspect_err(|error| {
-                self.finish(node, ending::cannot_run(error.to_string()));
-            })?;
-            node.tell(&self, ContainerEventKind::Started);
-            let life = life::serve(function, listeners, stop_by);
-            node.lives.spawn(self.clone().live(node.clone(), life));
-        } else {
-            let setup = self.program_setup(node, means);
-            let (program, end) = Program::start(setup, &node.executor, &self.cpu);
-            self.state.lock().stdin = Some(program.stdin().clone());
-            node.tell(&self, ContainerEventKind::Started);
-            let life = life::run(program, end, stop_by);
-            node.lives.spawn(self.clone().live(node.clone(), life));
+        match guests {
+            Guests::Function { components, routes } => {
+                let setup = self.function_setup(node, net.clone(), components, routes);
+                let function = Function::new(setup);
+                let listeners = self.listen(&function, &net).inspect_err(|error| {
+                    self.finish(node, ending::cannot_run(error.to_string()));
+                })?;
+                node.tell(&self, ContainerEventKind::Started);
+                let life = life::serve(function, listeners, stop_by);
+                node.lives.spawn(self.clone().live(node.clone(), life));
+            }
+            Guests::Program { artifact, environment } => {
+                let setup = self.program_setup(node, net, artifact, environment);
+                let (program, end) = Program::start(setup, &node.executor, &self.cpu);
+                self.state.lock().stdin = Some(program.stdin().clone());
+                node.tell(&self, ContainerEventKind::Started);
+                let life = life::run(program, end, stop_by);
+                node.lives.spawn(self.clone().live(node.clone(), life));
+            }
         }
         Ok(())
     }
@@ -217,7 +212,7 @@ impl Container {
             state: self.state.lock().shown.clone(),
             own_files: self.own_files.clone(),
             log_path: self.log.path().to_owned(),
-            function: self.artifact.is_function(),
+            function: self.artifacts.iter().all(|artifact| artifact.function().is_some()),
             labels: self.config.labels.clone(),
         }
     }
@@ -280,8 +275,9 @@ impl Container {
     fn function_setup(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        pre: ProxyPre<Guest>,
-        Means { net, environment }: Means,
+        net: PodNet,
+        components: Vec<function::Component>,
+        routes: Routes,
     ) -> function::Setup {
         // Weak, as the function lives in a task that the container's end awaits.
         let (container, told) = (Arc::downgrade(self), node.events.clone());
@@ -293,9 +289,9 @@ impl Container {
         };
         function::Setup {
             engine: node.engine.clone(),
-            pre,
+            components,
+            routes,
             executor: node.executor.clone(),
-            environment,
             log: self.log.clone(),
             net,
             cpu: self.cpu.clone(),
@@ -309,10 +305,16 @@ impl Container {
         }
     }
 
-    fn program_setup(&self, node: &Node, Means { net, environment }: Means) -> program::Setup {
+    fn program_setup(
+        &self,
+        node: &Node,
+        net: PodNet,
+        artifact: Arc<Artifact>,
+        environment: Arc<Environment>,
+    ) -> program::Setup {
         program::Setup {
             engine: node.engine.clone(),
-            artifact: self.artifact.clone(),
+            artifact,
             environment,
             log: self.log.clone(),
             net,

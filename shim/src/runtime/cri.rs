@@ -7,17 +7,13 @@ use tokio::sync::broadcast;
 
 use super::container::Container;
 use super::sandbox::Sandbox;
-use super::{Shim, chain, new_id, not_found};
+use super::{Shim, new_id, not_found};
 use crate::cri::{
     AuthConfig, ContainerAttributes, ContainerConfig, ContainerEvent, ContainerEventKind,
     ContainerStats, ContainerStatus, Id, Image, ImageRef, LinuxContainerResources,
     PodSandboxConfig, PodSandboxStatus, Runtime, RuntimeError,
 };
-use crate::engine::EngineError;
 use crate::guest::Staging;
-
-/// Bytes of a `.wasm` file that compiles so fast that nobody need be told: some 100 ms.
-const QUICK: u64 = 256 << 10;
 
 #[async_trait]
 impl Runtime for Shim {
@@ -62,27 +58,12 @@ impl Runtime for Shim {
     ) -> Result<Id, RuntimeError> {
         let (sandbox, net) = self.ready_sandbox(sandbox)?;
         let image = self.images.get(&config.image)?;
-        // Held from here on, so that no removal of the image takes its files away.
-        let lease = self.images.lease(&config.image, &image);
-        let program = self.images.program(&config.image, &image, &config).await?;
-        let digest = program.digest.clone();
-        if !self.node.engine.is_compiled(&digest) && program.size() > QUICK {
-            self.node.tell_compiling(&sandbox, &config.name);
-        }
-        let artifact = self.node.engine.prepare(&digest, program.reader()).await;
-        let artifact = artifact.map_err(|error| not_runnable(&config.image, &error))?;
+        let (components, routes) = self.prepare(&sandbox, &config, image).await?;
         let id = new_id();
         let staging = Staging::new(self.node.staging.join(&id.0));
-        let container = Container::create(
-            id.clone(),
-            &sandbox,
-            config,
-            (&image, lease),
-            artifact,
-            net,
-            staging,
-        )
-        .await?;
+        let container =
+            Container::create(id.clone(), &sandbox, config, (components, routes), net, &staging)
+                .await?;
         let container = Arc::new(container);
         self.containers.lock().insert(id.clone(), container.clone());
         // Looked at after the container can be found: a sandbox that is stopped
@@ -166,13 +147,9 @@ impl Runtime for Shim {
     }
 
     async fn remove_image(&self, image: &str) -> Result<(), RuntimeError> {
-        if let Some(artifact) = self.images.remove(image).await? {
+        for artifact in self.images.remove(image).await? {
             self.node.engine.discard(artifact).await;
         }
         Ok(())
     }
-}
-
-fn not_runnable(image: &ImageRef, error: &EngineError) -> RuntimeError {
-    RuntimeError::NotRunnable { image: image.0.clone(), why: chain(error) }
 }

@@ -5,6 +5,7 @@
 //! calls idempotent are, and none of them hangs: every wait ends with the
 //! guest's next slice at the latest.
 
+mod component;
 mod container;
 mod cri;
 mod life;

@@ -6,9 +6,11 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use http::uri::Scheme;
@@ -26,22 +28,33 @@ use crate::network::{
 /// How long each step may take where the guest does not say; as in wasmtime's own client.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The domain under which Spin's own host offers an application's components to each other.
+const SPIN_DOMAIN: &str = ".spin.internal";
+
 /// What wasmtime runs until the connection of a request is done.
 type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// The answer to a request and its connection.
 type Sent = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Connection), Error>> + Send>;
 
+/// The components of a Spin application, as they call each other.
+#[async_trait]
+pub trait Neighbours: Send + Sync {
+    /// The answer of the component with this name; `None` if there is none.
+    async fn call(&self, component: &str, request: Request) -> Option<Result<Response, Refused>>;
+}
+
 /// Sends the requests of one Pod's guests.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpHooks {
     pod: PodNet,
+    neighbours: Option<Arc<dyn Neighbours>>,
 }
 
 impl HttpHooks {
-    /// Requests from this Pod.
-    pub fn new(pod: PodNet) -> Self {
-        Self { pod }
+    /// Requests from this Pod, and to these.
+    pub fn new(pod: PodNet, neighbours: Option<Arc<dyn Neighbours>>) -> Self {
+        Self { pod, neighbours }
     }
 }
 
@@ -52,13 +65,13 @@ impl WasiHttpHooks for HttpHooks {
         options: Option<RequestOptions>,
         _done: Connection,
     ) -> Sent {
-        let pod = self.pod.clone();
-        let permit = pod.socket_permit();
+        let hooks = self.clone();
+        let permit = self.pod.socket_permit();
         Box::new(async move {
             let permit = permit.ok_or(Error::ConnectionLimitReached)?;
             let options = options.unwrap_or_default();
             let idle = options.between_bytes_timeout.unwrap_or(DEFAULT_TIMEOUT);
-            let response = send(&pod, request, options).await?;
+            let response = send(&hooks, request, options).await?;
             let response = response.map(|body| Incoming::new(body, idle, permit).boxed_unsync());
             // The switch runs the connection.
             let connection: Connection = Box::new(std::future::ready(Ok(())));
@@ -68,7 +81,7 @@ impl WasiHttpHooks for HttpHooks {
 }
 
 async fn send(
-    pod: &PodNet,
+    HttpHooks { pod, neighbours }: &HttpHooks,
     request: http::Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<Response, Error> {
@@ -78,13 +91,18 @@ async fn send(
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = authority.host().trim_matches(['[', ']']).to_string();
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let request =
+        request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
+    if let Some(component) = host.strip_suffix(SPIN_DOMAIN) {
+        let answer = call_neighbour(neighbours.as_deref(), component, request);
+        let limit = connect.saturating_add(first_byte);
+        return timeout(limit, answer).await.map_err(|_| Error::ConnectionReadTimeout)?;
+    }
     let addresses = timeout(connect, pod.resolve(&host)).await.map_err(|_| Error::DnsTimeout)?;
     if addresses.is_empty() {
         let rcode = Some("NXDOMAIN".to_string());
         return Err(Error::DnsError { rcode, info_code: None });
     }
-    let request =
-        request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
     let answer = async {
         let inside = is_inside(pod, &addresses);
         if !secure && inside {
@@ -114,6 +132,32 @@ fn is_inside(pod: &PodNet, addresses: &[IpAddr]) -> bool {
     addresses.iter().all(|ip| ip.is_loopback() || pod.switch().is_cluster(*ip))
 }
 
+/// Hands the request to another component of the application.
+async fn call_neighbour(
+    neighbours: Option<&dyn Neighbours>,
+    component: &str,
+    request: Request,
+) -> Result<Response, Error> {
+    let answer = match neighbours {
+        Some(neighbours) => neighbours.call(component, request).await,
+        None => None,
+    };
+    match answer {
+        Some(Ok(response)) => Ok(response),
+        Some(Err(Refused { reason: RefusedReason::Saturated, .. })) => Ok(saturated()),
+        Some(Err(_)) => Err(Error::ConnectionRefused),
+        None => Err(Error::InternalError(Some(format!(
+            "{component}{SPIN_DOMAIN}: this application has no such component; call what is outside of it by the name of its Service"
+        )))),
+    }
+}
+
+fn saturated() -> Response {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
 /// Hands the request to the first address that takes it.
 async fn call(
     pod: &PodNet,
@@ -121,7 +165,7 @@ async fn call(
     port: u16,
     mut request: Request,
 ) -> Result<Response, Error> {
-    let mut saturated = false;
+    let mut is_full = false;
     for ip in addresses {
         let Refused { request: back, reason } =
             match pod.request(SocketAddr::new(*ip, port), request).await {
@@ -129,14 +173,12 @@ async fn call(
                 Err(refused) => refused,
             };
         request = back;
-        saturated |= reason == RefusedReason::Saturated;
+        is_full |= reason == RefusedReason::Saturated;
     }
-    if !saturated {
+    if !is_full {
         return Err(Error::ConnectionRefused);
     }
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    Ok(response)
+    Ok(saturated())
 }
 
 /// Connects to the first address that can be.

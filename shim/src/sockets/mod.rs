@@ -17,7 +17,7 @@ mod tcp;
 mod tls;
 mod udp;
 
-pub use self::http::HttpHooks;
+pub use self::http::{HttpHooks, Neighbours};
 
 /// The bindings of the interfaces that are ours.
 #[expect(missing_docs, reason = "generated")]

@@ -203,7 +203,7 @@ async fn send(pod: &PodNet, uri: &str) -> Result<::http::Response<WasiBody>, Err
     let body = WasiBody::default();
     let request = ::http::Request::get(uri).header("host", "web").body(body).unwrap();
     let done = Box::new(std::future::ready(Ok(())));
-    let sent = HttpHooks::new(pod.clone()).send_request(request, None, done);
+    let sent = HttpHooks::new(pod.clone(), None).send_request(request, None, done);
     std::pin::Pin::from(sent).await.map(|(response, _)| response)
 }
 
@@ -234,6 +234,9 @@ async fn an_outgoing_request_that_cannot_be_sent_says_why() {
     assert!(matches!(unknown, Error::DnsError { .. }), "{unknown:?}");
     let denied = send(&pod, "http://169.254.169.254/latest").await.unwrap_err();
     assert!(matches!(denied, Error::DestinationIpProhibited), "{denied:?}");
+    let chained = send(&pod, "http://api.spin.internal/x").await.unwrap_err();
+    let Error::InternalError(Some(why)) = &chained else { panic!("{chained:?}") };
+    assert!(why.contains("api.spin.internal") && why.contains("Service"), "{why}");
 }
 
 #[tokio::test]

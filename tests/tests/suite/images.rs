@@ -1,19 +1,55 @@
 //! Images that other tools pack and push, in a whole cluster.
-use crate::support::{cluster, create, push};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use crate::support::{cluster, create, get, push, rolled_out, served, web};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use kube::Api;
 use kube::api::ListParams;
 use podium_tests::{Cluster, Tool, eventually, file};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::path::Path;
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const SPIN: &str = "application/vnd.fermyon.spin.application.v1+config";
+const CONTENT: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Writes an image layout, as builders leave it on disk: one layer with these files.
-fn layout(folder: &Path, config: &Value, files: &[(&str, &[u8])]) {
+/// An image layout, as builders leave it on disk.
+struct Layout(tempfile::TempDir);
+
+impl Layout {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+        std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .unwrap();
+        Self(folder)
+    }
+
+    fn put(&self, media_type: &str, content: &[u8]) -> Value {
+        let hex = hex::encode(Sha256::digest(content));
+        std::fs::write(self.0.path().join("blobs/sha256").join(&hex), content).unwrap();
+        json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len()})
+    }
+
+    /// Makes it an image, `v1`.
+    fn finish(&self, config: Value, layers: Vec<Value>) {
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
+        });
+        let mut entry = self.put(MANIFEST, manifest.to_string().as_bytes());
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+        let index = json!({"schemaVersion": 2, "manifests": [entry]});
+        std::fs::write(self.0.path().join("index.json"), index.to_string()).unwrap();
+    }
+
+    fn source(&self) -> String {
+        format!("oci:{}:v1", self.0.path().display())
+    }
+}
+
+/// An image whose one layer has these files.
+fn rootfs(config: &Value, files: &[(&str, &[u8])]) -> Layout {
     let mut layer = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_gnu();
@@ -21,26 +57,47 @@ fn layout(folder: &Path, config: &Value, files: &[(&str, &[u8])]) {
         header.set_mode(0o755);
         layer.append_data(&mut header, name, *content).unwrap();
     }
-    let blobs = folder.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let put = |media_type: &str, content: &[u8]| {
-        let hex = hex::encode(Sha256::digest(content));
-        std::fs::write(blobs.join(&hex), content).unwrap();
-        json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len()})
-    };
     let layer = layer.into_inner().unwrap();
     let diff = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
     let mut config = config.clone();
     config["rootfs"] = json!({"type": "layers", "diff_ids": [diff]});
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST,
-        "config": put(CONFIG, config.to_string().as_bytes()), "layers": [put(TAR, &layer)],
+    let layout = Layout::new();
+    let config = layout.put(CONFIG, config.to_string().as_bytes());
+    layout.finish(config, vec![layout.put(TAR, &layer)]);
+    layout
+}
+
+/// A Spin application of components with an id, a file, a route and files of their own.
+fn spin(components: &[(&str, &[u8], &str, Value)]) -> Layout {
+    let layout = Layout::new();
+    let layers = components.iter().map(|(_, wasm, ..)| layout.put(CONTENT, wasm));
+    let layers: Vec<Value> = layers.collect();
+    let parts = components.iter().zip(&layers).map(|((id, _, _, files), layer)| {
+        let source = json!({"content_type": "application/wasm", "digest": layer["digest"]});
+        json!({"id": id, "source": source, "env": {"MODE": id, "COLOR": "own"}, "files": files})
     });
-    let mut entry = put(MANIFEST, manifest.to_string().as_bytes());
-    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
-    let index = json!({"schemaVersion": 2, "manifests": [entry]});
-    std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
-    std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let triggers = components.iter().map(|(id, _, route, _)| {
+        let config = json!({"component": id, "route": route, "executor": null});
+        json!({"id": format!("trigger--{id}"), "trigger_type": "http", "trigger_config": config})
+    });
+    let lock = json!({
+        "spin_lock_version": 1,
+        "metadata": {"name": "app", "trigger": {"type": "http", "base": "/"}},
+        "triggers": triggers.collect::<Vec<_>>(), "components": parts.collect::<Vec<_>>(),
+    });
+    let config = layout.put(SPIN, lock.to_string().as_bytes());
+    layout.finish(config, layers);
+    layout
+}
+
+/// Copies an image into the cluster's registry.
+async fn copy(cluster: &Cluster, skopeo: &Tool, layout: &Layout, reference: &str) {
+    let token = cluster.podium().run(&["kubeconfig", "token"]).await;
+    let credentials = format!("anyone:{}", token.trim());
+    let remote = format!("docker://{}/{reference}", cluster.addresses.registry);
+    let source = layout.source();
+    let push = ["copy", "--dest-tls-verify=false", "--dest-creds", &credentials, &source, &remote];
+    skopeo.run(&push).await;
 }
 
 /// Waits until a Pod has a status that satisfies.
@@ -65,23 +122,19 @@ fn pod(name: &str, image: &str) -> Value {
 async fn an_image_with_a_root_file_system_is_pushed_by_skopeo_and_runs() {
     let Some(skopeo) = Tool::find("skopeo") else { return };
     let cluster = cluster(&[]).await;
-    let folder = tempfile::tempdir().unwrap();
     let toolbox = std::fs::read(file("tests/guests/toolbox.wasm")).unwrap();
     let config = json!({
         "os": "wasi", "architecture": "wasm",
         "config": {"Entrypoint": ["/toolbox.wasm"], "Cmd": ["cat", "/etc/motd"]},
     });
     let files = [("toolbox.wasm", toolbox.as_slice()), ("etc/motd", b"of the image\n")];
-    layout(folder.path(), &config, &files);
-    let token = cluster.podium().run(&["kubeconfig", "token"]).await;
-    let source = format!("oci:{}:v1", folder.path().display());
+    let layout = rootfs(&config, &files);
     let remote = format!("docker://{}/team/motd:v1", cluster.addresses.registry);
-    let credentials = format!("anyone:{}", token.trim());
 
+    let source = layout.source();
     let anonymous = ["copy", "--dest-tls-verify=false", "--dest-no-creds", &source, &remote];
     skopeo.fail(&anonymous, "").await;
-    let push = ["copy", "--dest-tls-verify=false", "--dest-creds", &credentials, &source, &remote];
-    skopeo.run(&push).await;
+    copy(&cluster, &skopeo, &layout, "team/motd:v1").await;
     let raw = ["inspect", "--raw", "--no-creds", "--tls-verify=false", &remote];
     assert!(skopeo.run(&raw).await.contains(TAR));
 
@@ -90,6 +143,47 @@ async fn an_image_with_a_root_file_system_is_pushed_by_skopeo_and_runs() {
     pod_is(&cluster, "motd", "it succeeds", |status| status["phase"] == "Succeeded").await;
     let pods = Api::<Pod>::default_namespaced(client);
     assert_eq!(pods.logs("motd", &Default::default()).await.unwrap(), "of the image\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spin_application_of_several_components_is_served_by_its_routes() {
+    let Some(skopeo) = Tool::find("skopeo") else { return };
+    let cluster = cluster(&[]).await;
+    let read = |path: &str| std::fs::read(file(path)).unwrap();
+    let (page, prober) = (read("tests/guests/page.wasm"), read("tests/guests/prober.wasm"));
+    let files = json!([{"path": "/motd.txt", "inline": "b2YgdGhlIHNpdGU="}]);
+    let app = spin(&[("site", &page, "/a/...", files), ("probe", &prober, "/b", json!([]))]);
+    copy(&cluster, &skopeo, &app, "app:v1").await;
+    let client = cluster.client().await.unwrap();
+    let (mut deployment, service) = web("app", "app:v1", 1);
+    let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+    container["readinessProbe"]["httpGet"]["path"] = json!("/.well-known/spin/health");
+    container["env"] = json!([{"name": "COLOR", "value": "pod"}]);
+    create::<Deployment>(&client, &deployment).await;
+    create::<Service>(&client, &service).await;
+    rolled_out(&client, "app").await;
+
+    let said = served(&cluster, "app.localhost", "/a/x?motd.txt").await;
+    for line in ["MODE=site", "COLOR=pod", "of the site", "spin-path-info: /x"] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    assert_eq!(served(&cluster, "app.localhost", "/b").await, "/b\n");
+    assert_eq!(get(&cluster, "app.localhost", "/c").await.unwrap().0, 404);
+
+    let (from, to) = (b"wasi:cli/environment@0.2.12", b"fermyon:spin/variable@2.0.0");
+    let mut foreign = prober.clone();
+    let at = foreign.windows(from.len()).position(|window| window == from).unwrap();
+    foreign[at..at + to.len()].copy_from_slice(to);
+    let app = spin(&[("site", &page, "/a/...", json!([])), ("odd", &foreign, "/b", json!([]))]);
+    copy(&cluster, &skopeo, &app, "odd:v1").await;
+    create::<Pod>(&client, &pod("odd", "odd:v1")).await;
+    pod_is(&cluster, "odd", "it waits and says for what", |status| {
+        let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+        let message = waiting["message"].as_str().unwrap_or_default();
+        waiting["reason"] == "ErrImageNotRunnable"
+            && message.contains("component odd: it imports fermyon:spin/variable@2.0.0")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -196,9 +196,9 @@ fn own_files(node: &Node) -> HashMap<String, Vec<(String, OwnFiles)>> {
     let uids = uids(node);
     let mut all: HashMap<String, Vec<_>> = HashMap::new();
     for container in node.runtime.list_containers(None) {
-        if let (Some(files), Some(uid)) = (container.own_files, uids.get(&container.sandbox)) {
-            all.entry(uid.clone()).or_default().push((container.name, files));
-        }
+        let Some(uid) = uids.get(&container.sandbox) else { continue };
+        let files = container.own_files.into_iter().map(|files| (container.name.clone(), files));
+        all.entry(uid.clone()).or_default().extend(files);
     }
     all
 }

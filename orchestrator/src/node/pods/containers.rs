@@ -278,7 +278,7 @@ mod tests {
             image: cri::ImageRef("sha256:a".into()),
             created_at: SystemTime::UNIX_EPOCH,
             state,
-            own_files: None,
+            own_files: Vec::new(),
             log_path: "/log".into(),
             function: false,
             labels: BTreeMap::new(),

@@ -42,7 +42,7 @@ fn containers(seen: &[(&str, u32, Seen)]) -> Containers {
                 },
             },
         },
-        own_files: None,
+        own_files: Vec::new(),
         log_path: "/log".into(),
         function: false,
         labels: [("podium.dev/image".to_owned(), "hello".to_owned())].into(),

@@ -42,7 +42,7 @@ fn containers(seen: &[(&str, Seen)]) -> Containers {
                 },
             },
         },
-        own_files: None,
+        own_files: Vec::new(),
         log_path: "/log".into(),
         function: false,
         labels: [(IMAGE_LABEL.to_owned(), "v1".to_owned())].into(),
