@@ -12,11 +12,14 @@ use crate::storage::Objects;
 
 mod default_ingress_class;
 mod default_tolerations;
+mod image_imports;
 mod namespace_lifecycle;
 mod priority;
 mod runtime_class;
 mod service_account;
 mod spec;
+
+pub use image_imports::{Images, KnownImages};
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +132,7 @@ pub struct Chain {
 
 impl Chain {
     /// Every plugin, reading through `objects`.
-    pub fn new(objects: Arc<dyn Objects>, table: ResourceTable) -> Self {
+    pub fn new(objects: Arc<dyn Objects>, table: ResourceTable, images: KnownImages) -> Self {
         let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(service_account::ServiceAccount),
@@ -137,6 +140,7 @@ impl Chain {
             Box::new(runtime_class::RuntimeClass),
             Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(default_tolerations::DefaultTolerationSeconds),
+            Box::new(image_imports::ImageImports(images)),
         ];
         Self { plugins, others: Others { objects, table } }
     }

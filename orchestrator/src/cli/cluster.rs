@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::data_dir::{DataDir, write_atomic};
+use super::own_images::OwnImages;
 use super::pod_network::PodNetwork;
 use super::{kubeconfig, listeners};
 use crate::api::User;
@@ -197,6 +198,9 @@ impl Cluster {
         let component = |name: &str| as_user(User::component(name));
         let informers = Informers::new(component("system:kube-controller-manager"));
         server.connect(Arc::new(PodNetwork(switch.clone())));
+        let repositories = Repositories::open(data_dir.registry()).context("open the registry")?;
+        let own = addresses.registry.to_string();
+        server.know_images(Arc::new(OwnImages::new(repositories.clone(), own)));
         let runtime = shim::runtime::Config {
             data_dir: data_dir.node(),
             switch: switch.clone(),
@@ -268,7 +272,6 @@ impl Cluster {
         let node_api = listeners::with_stop(node_api, asked_to_stop.clone());
         let node_api = listeners::node_api(sockets.node_api, tls.clone(), node_api, stop.clone());
         servers.spawn("node API", node_api);
-        let repositories = Repositories::open(data_dir.registry()).context("open the registry")?;
         let registry =
             listeners::registry(sockets.registry, repositories, pki.clone(), stop.clone());
         servers.spawn("registry", registry);

@@ -30,6 +30,7 @@ mod listeners;
 mod logs;
 mod manifests;
 mod output;
+mod own_images;
 mod pod_network;
 mod port;
 mod push;

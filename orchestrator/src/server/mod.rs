@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Chain;
+use crate::admission::{Chain, Images, KnownImages};
 use crate::api::{ApiError, Authorizer, ResourceTable};
 use crate::auth::Tokens;
 use crate::clock::{Clock, Entropy};
@@ -98,6 +98,7 @@ struct Inner {
     config: Config,
     parts: Parts,
     admission: Chain,
+    images: KnownImages,
     discovery: discovery::Discovery,
     openapi: OnceLock<openapi::OpenApi>,
     nodes: NodeApis,
@@ -114,7 +115,8 @@ struct Inner {
 impl Server {
     /// A server that nobody can reach yet.
     pub fn new(config: Config, parts: Parts) -> Self {
-        let admission = Chain::new(Arc::new(parts.storage.clone()), parts.table.clone());
+        let (objects, images) = (Arc::new(parts.storage.clone()), KnownImages::default());
+        let admission = Chain::new(objects, parts.table.clone(), images.clone());
         let discovery = discovery::Discovery::of(&parts.table);
         Self(Arc::new(Inner {
             in_flight: Semaphore::new(config.max_in_flight),
@@ -122,6 +124,7 @@ impl Server {
             config,
             parts,
             admission,
+            images,
             discovery,
             openapi: OnceLock::new(),
             nodes: NodeApis::default(),
@@ -177,6 +180,11 @@ impl Server {
     /// Connects the server to the pod network; only the first time counts.
     pub fn connect(&self, dialer: Arc<dyn Dialer>) {
         self.0.dialer.get_or_init(|| dialer);
+    }
+
+    /// Lets the server look at images before Pods of them are taken; only the first time counts.
+    pub fn know_images(&self, images: Arc<dyn Images>) {
+        self.0.images.get_or_init(|| images);
     }
 
     /// Measures now and then what nodes and Pods use, until `stop`.

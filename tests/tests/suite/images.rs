@@ -176,18 +176,15 @@ async fn a_spin_application_of_several_components_is_served_by_its_routes() {
     foreign[at..at + to.len()].copy_from_slice(to);
     let app = spin(&[("site", &page, "/a/...", json!([])), ("odd", &foreign, "/b", json!([]))]);
     copy(&cluster, &skopeo, &app, "odd:v1").await;
-    create::<Pod>(&client, &pod("odd", "odd:v1")).await;
-    pod_is(&cluster, "odd", "it waits and says for what", |status| {
-        let waiting = &status["containerStatuses"][0]["state"]["waiting"];
-        let message = waiting["message"].as_str().unwrap_or_default();
-        waiting["reason"] == "ErrImageNotRunnable"
-            && message.contains("component odd: it imports fermyon:spin/variable@2.0.0")
-    })
-    .await;
+    let odd = serde_json::from_value(pod("odd", "odd:v1")).unwrap();
+    let pods = Api::<Pod>::default_namespaced(client);
+    let refused = pods.create(&Default::default(), &odd).await.unwrap_err().to_string();
+    let why = "component odd: it imports fermyon:spin/variable@2.0.0";
+    assert!(refused.contains("spec.containers[0].image") && refused.contains(why), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_for_another_host_waits_with_the_imports_name_and_never_restarts() {
+async fn a_component_for_another_host_is_refused_by_the_imports_name() {
     let cluster = cluster(&[]).await;
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (b"wasi:cli/environment@0.2.12", b"fermyon:spin/variable@2.0.0");
@@ -198,15 +195,28 @@ async fn a_component_for_another_host_waits_with_the_imports_name_and_never_rest
     std::fs::write(&path, guest).unwrap();
     let path = path.display().to_string();
 
+    // A Pod that was there before its image is refused where it was scheduled.
+    let client = cluster.client().await.unwrap();
+    let mut early = pod("spin", "spin:v1");
+    early["spec"]["restartPolicy"] = json!("Always");
+    create::<Pod>(&client, &early).await;
     let pushed = cluster.podium().try_run(&["push", &path, "spin:v1"], "").await;
     assert!(pushed.success, "{pushed:?}");
     assert!(pushed.stderr.contains("warning"), "{pushed:?}");
     assert!(pushed.stderr.contains("fermyon:spin/variable@2.0.0"), "{pushed:?}");
 
-    let client = cluster.client().await.unwrap();
-    let mut pod = pod("spin", "spin:v1");
-    pod["spec"]["restartPolicy"] = json!("Always");
-    create::<Pod>(&client, &pod).await;
+    // Those that come later are not even made.
+    let (deployment, _) = web("late", "spin:v1", 1);
+    create::<Deployment>(&client, &deployment).await;
+    let events = Api::<Event>::default_namespaced(client);
+    eventually("an event of the ReplicaSet names the import", async || {
+        let events = events.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        let failed = events.items.iter().filter(|e| e.reason.as_deref() == Some("FailedCreate"));
+        let messages: Vec<_> = failed.filter_map(|e| e.message.clone()).collect();
+        let named = messages.iter().any(|m| m.contains("fermyon:spin/variable@2.0.0"));
+        if named { Ok(()) } else { Err(messages.join("\n")) }
+    })
+    .await;
     pod_is(&cluster, "spin", "it waits and says for what", |status| {
         let container = &status["containerStatuses"][0];
         let waiting = &container["state"]["waiting"];
@@ -215,14 +225,6 @@ async fn a_component_for_another_host_waits_with_the_imports_name_and_never_rest
                 .as_str()
                 .is_some_and(|m| m.contains("fermyon:spin/variable@2.0.0"))
             && container["restartCount"] == 0
-    })
-    .await;
-    let events = Api::<Event>::default_namespaced(client);
-    eventually("an event names the import", async || {
-        let events = events.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
-        let messages: Vec<_> = events.items.into_iter().filter_map(|e| e.message).collect();
-        let named = messages.iter().any(|m| m.contains("fermyon:spin/variable@2.0.0"));
-        if named { Ok(()) } else { Err(messages.join("\n")) }
     })
     .await;
 }
