@@ -122,6 +122,9 @@ pub enum ApiError {
     /// 503: not now.
     #[error("{0}")]
     Unavailable(String),
+    /// 503: nothing can be written until space is freed; clients try again for a while.
+    #[error("{0}")]
+    OutOfSpace(String),
     /// 504: it took too long.
     #[error("Timeout: {0}")]
     Timeout(String),
@@ -144,7 +147,7 @@ impl ApiError {
             Self::Invalid { .. } | Self::Unprocessable(_) => 422,
             Self::TooManyRequests { .. } => 429,
             Self::Internal(_) | Self::Unsupported(_) => 500,
-            Self::Unavailable(_) => 503,
+            Self::Unavailable(_) | Self::OutOfSpace(_) => 503,
             Self::Timeout(_) => 504,
         }
     }
@@ -167,7 +170,7 @@ impl ApiError {
             Self::TooManyRequests { .. } => "TooManyRequests",
             Self::Internal(_) => "InternalError",
             Self::Unsupported(_) => "",
-            Self::Unavailable(_) => "ServiceUnavailable",
+            Self::Unavailable(_) | Self::OutOfSpace(_) => "ServiceUnavailable",
             Self::Timeout(_) => "Timeout",
         }
     }
@@ -194,6 +197,7 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::TooManyRequests { retry_after, .. } if *retry_after > 0 => Some(*retry_after),
+            Self::OutOfSpace(_) => Some(1),
             _ => None,
         }
     }

@@ -169,6 +169,7 @@ impl Cluster {
         // Begun anew beside what a cluster left, the store would have its Pods swept away.
         let open = if data_dir.has_run() { redb::open_existing } else { redb::open };
         let store = open(&data_dir.store(), clock.clone())?;
+        let store_ended = store.ended();
         let parts = Parts {
             storage: Storage::new(Arc::new(store)),
             table: apis::builtin(),
@@ -275,6 +276,13 @@ impl Cluster {
         let registry =
             listeners::registry(sockets.registry, repositories, pki.clone(), stop.clone());
         servers.spawn("registry", registry);
+        let until = stop.clone();
+        servers.spawn("store", async move {
+            tokio::select! {
+                () = store_ended.cancelled() => {}
+                () = until.cancelled() => {}
+            }
+        });
         let (measured, until) = (server.clone(), stop.clone());
         servers.spawn("usage sampler", async move { measured.measure(until).await });
         servers.spawn("API server", async move { server.serve(sockets.api, tls, stop).await });

@@ -25,6 +25,7 @@ impl From<StorageError> for ApiError {
             StorageError::InvalidQuery(why) => Self::BadRequest(why),
             error @ StorageError::TooDeep => Self::Unprocessable(error.to_string()),
             StorageError::TooLarge => Self::TooLarge(OBJECT_MAX),
+            StorageError::OutOfSpace(why) => Self::OutOfSpace(why),
             error @ StorageError::Future { .. } => Self::Timeout(error.to_string()),
             error => Self::Internal(chain(&error)),
         }
@@ -41,4 +42,18 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = why.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_try_again_when_the_disk_is_full() {
+        let why = "the disk of /var/podium is full";
+        let error = ApiError::from(StorageError::OutOfSpace(why.into()));
+        assert_eq!((error.code(), error.reason()), (503, "ServiceUnavailable"));
+        assert_eq!(error.retry_after(), Some(1));
+        assert_eq!(error.to_string(), why);
+    }
 }

@@ -9,7 +9,7 @@ use super::errors::storage_error;
 use super::negotiate::Shape;
 use super::output::partial_metadata;
 use super::output::table::{self, Include};
-use crate::api::{ApiError, Object, Resource};
+use crate::api::{ApiError, Object, Resource, schema};
 use crate::storage::{Stored, WatchEvent};
 
 /// The annotation of the bookmark that ends the initial events.
@@ -71,9 +71,11 @@ impl Follow {
         });
         match self.shape {
             Shape::Whole => {
-                // client-go decodes a bookmark as its kind, of which some need these.
-                for required in ["spec", "status"] {
-                    value[required] = json!({});
+                // As an empty object of the kind is written: clients decode it as any other.
+                for field in ["spec", "status"] {
+                    if schema::has_struct(gvk, field) {
+                        value[field] = json!({});
+                    }
                 }
             }
             Shape::PartialMetadata | Shape::Table => {

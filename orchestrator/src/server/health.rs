@@ -6,6 +6,10 @@ use super::Server;
 use super::output::{self, Response};
 use super::query::Query;
 use crate::api::Version;
+use crate::storage::StorageError;
+
+/// A check's name, and why it fails if it does.
+type Check = (&'static str, Option<&'static str>);
 
 /// The answer to a GET of `path`, if it is about the server itself.
 pub fn get(server: &Server, path: &str, query: &Query, method: &Method) -> Option<Response> {
@@ -22,10 +26,11 @@ pub fn get(server: &Server, path: &str, query: &Query, method: &Method) -> Optio
     if !matches!(endpoint, "healthz" | "livez" | "readyz") {
         return None;
     }
-    let mut checks = vec![("ping", true)];
+    let mut checks: Vec<Check> = vec![("ping", None)];
     if endpoint == "readyz" {
-        checks.push(("bootstrap", server.is_ready()));
-        checks.push(("shutdown", !server.is_stopping()));
+        checks.push(("bootstrap", (!server.is_ready()).then_some("not yet")));
+        checks.push(("shutdown", server.is_stopping().then_some("the server is stopping")));
+        checks.push(("store", server.storage().trouble().map(|error| trouble(&error))));
     }
     if let Some(only) = only.filter(|only| !only.is_empty()) {
         checks.retain(|(name, _)| *name == only);
@@ -36,13 +41,22 @@ pub fn get(server: &Server, path: &str, query: &Query, method: &Method) -> Optio
     Some(report(endpoint, &checks, query.flag("verbose")))
 }
 
-fn report(endpoint: &str, checks: &[(&str, bool)], verbose: bool) -> Response {
-    let failed = checks.iter().any(|(_, passed)| !passed);
+/// Without names of files: anybody may ask.
+fn trouble(error: &StorageError) -> &'static str {
+    match error {
+        StorageError::OutOfSpace(_) => "its disk is full; free some space there",
+        _ => "the last write failed; the log says why",
+    }
+}
+
+fn report(endpoint: &str, checks: &[Check], verbose: bool) -> Response {
+    let failed = checks.iter().any(|(_, failure)| failure.is_some());
     if !failed && !verbose {
         return output::bytes(StatusCode::OK, "text/plain; charset=utf-8", "ok".into());
     }
-    let lines = checks.iter().map(|(name, passed)| {
-        if *passed { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: not yet\n") }
+    let lines = checks.iter().map(|(name, failure)| match failure {
+        None => format!("[+]{name} ok\n"),
+        Some(why) => format!("[-]{name} failed: {why}\n"),
     });
     let (status, end) = if failed {
         (StatusCode::INTERNAL_SERVER_ERROR, format!("{endpoint} check failed\n"))
@@ -65,4 +79,23 @@ fn version() -> Response {
         "minCompatibilityMajor": major, "minCompatibilityMinor": minor,
     });
     output::bytes(StatusCode::OK, "application/json", version.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_fails_says_why() {
+        let full = StorageError::OutOfSpace("the disk of /var/podium is full".into());
+        let checks = [("ping", None), ("store", Some(trouble(&full)))];
+        let response = report("readyz", &checks, false);
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        let expected = "[+]ping ok\n[-]store failed: its disk is full; free some space there\nreadyz check failed\n";
+        assert_eq!(text, expected);
+        assert_eq!(report("readyz", &checks[..1], false).status(), StatusCode::OK);
+    }
 }

@@ -13,7 +13,7 @@ use super::output::{self, Reply, Response, Served};
 use super::path::ResourcePath;
 use super::query::Query;
 use super::write::{self, Part};
-use super::{Server, authenticate, body, connect, definitions, health, openapi, verbs};
+use super::{Server, authenticate, body, connect, health, none, openapi, verbs};
 use crate::api::{ApiError, Attributes, Decision, Presented, Subresource, User, Verb};
 use crate::auth::authorizer::refusal;
 use crate::auth::token::ISSUER;
@@ -170,7 +170,7 @@ async fn resource(
     body: Body,
 ) -> Result<Response, ApiError> {
     let Some(row) = server.table().get(&path.group, &path.version, &path.resource) else {
-        return definitions::get(path, verb).ok_or(ApiError::NoSuchPath);
+        return none::get(path, verb).ok_or(ApiError::NoSuchPath);
     };
     let known =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];

@@ -92,9 +92,26 @@ pub fn undecodable(row: &Resource, error: DecodeError) -> ApiError {
     let (kind, version) = (&row.gvk.kind, &row.gvk.version);
     let DecodeError { path, source, .. } = error;
     let place = if path == "." { String::new() } else { format!("{path}: ") };
+    let why = source.to_string();
+    let why = base64_words(&why).unwrap_or(why);
     ApiError::BadRequest(format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: {place}{source}"
+        "{kind} in version {version:?} cannot be handled as a {kind}: {place}{why}"
     ))
+}
+
+/// Kubernetes' words where the decoder of base64 does not say what it decodes.
+fn base64_words(why: &str) -> Option<String> {
+    let place = if let Some(length) = why.strip_prefix("Invalid input length: ") {
+        length.parse::<usize>().ok()?.checked_sub(1)?
+    } else if why.starts_with("Invalid symbol ") || why.starts_with("Invalid last symbol ") {
+        let (_, offset) = why.split_once(", offset ")?;
+        offset.trim_end_matches('.').parse().ok()?
+    } else if why == "Invalid padding" {
+        return Some("illegal base64 data: it is not padded with = to a multiple of 4".into());
+    } else {
+        return None;
+    };
+    Some(format!("illegal base64 data at input byte {place}"))
 }
 
 /// Refuses fields that the kind lacks or that stand twice, or warns of them.
@@ -456,4 +473,24 @@ pub fn request<'a>(
 /// Whether the status is written through an endpoint of its own.
 pub fn has_status(row: &Resource) -> bool {
     row.subresources.contains(&Subresource::Status)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_base64_is_said_to_be_none() {
+        for (text, expected) in [
+            ("nob64!", "illegal base64 data at input byte 5"),
+            ("admin", "illegal base64 data at input byte 4"),
+            ("YQ", "illegal base64 data: it is not padded with = to a multiple of 4"),
+        ] {
+            let error = serde_json::from_value::<ByteString>(text.into()).unwrap_err();
+            assert_eq!(base64_words(&error.to_string()).as_deref(), Some(expected), "{error}");
+        }
+        assert_eq!(base64_words("invalid type: integer `1`"), None);
+    }
 }

@@ -73,9 +73,21 @@ pub enum StorageError {
     /// An object cannot be encoded.
     #[error("cannot encode the object")]
     Encode(#[source] DecodeError),
-    /// The backend failed; whether a write is stored is not known.
+    /// There is no room for a write, which is not made; the text says where and what to do.
+    #[error("{0}")]
+    OutOfSpace(String),
+    /// The backend failed; a write is not made.
     #[error("the store failed")]
     Backend(#[source] store::Error),
+}
+
+impl From<store::Error> for StorageError {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Full(..) => Self::OutOfSpace(error.to_string()),
+            other => Self::Backend(other),
+        }
+    }
 }
 
 impl From<SelectorError> for StorageError {
@@ -111,12 +123,17 @@ impl Storage {
         self.base + self.store.revision().0
     }
 
+    /// Why the last write could not be made, if it could not.
+    pub fn trouble(&self) -> Option<StorageError> {
+        self.store.trouble().map(StorageError::from)
+    }
+
     /// Reads one object.
     pub async fn get(&self, resource: &Resource, key: &ObjectKey) -> Result<Stored, StorageError> {
         let missing = || StorageError::NotFound(key.clone());
         let path = path(resource, key).ok_or_else(missing)?;
         let entry = timed(Operation::Get, self.store.get(&path)).await;
-        let entry = entry.map_err(StorageError::Backend)?;
+        let entry = entry.map_err(StorageError::from)?;
         entry.map(|entry| self.stored(entry, resource)).ok_or_else(missing)
     }
 
@@ -139,7 +156,7 @@ impl Storage {
         match timed(Operation::Create, written).await {
             Ok(entry) => Ok(self.stored(entry, resource)),
             Err(store::Error::Conflict { .. }) => Err(StorageError::AlreadyExists(key)),
-            Err(error) => Err(StorageError::Backend(error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -154,7 +171,7 @@ impl Storage {
         let path = path(resource, key).ok_or_else(|| StorageError::NotFound(key.clone()))?;
         let bytes = encode(resource, object)?;
         let at = self.at(at);
-        let present = self.store.get(&path).await.map_err(StorageError::Backend)?;
+        let present = self.store.get(&path).await.map_err(StorageError::from)?;
         // What is larger already can still be marked and made smaller.
         let size = present.as_ref().map_or(0, |present| present.value().len());
         if bytes.len() > OBJECT_MAX.max(size) {
@@ -204,7 +221,7 @@ impl Storage {
                 let (wanted, current) = (self.base + wanted.0, self.base + current.0);
                 StorageError::Future { wanted, current }
             }
-            other => StorageError::Backend(other),
+            other => other.into(),
         }
     }
 }
@@ -221,7 +238,7 @@ fn refused(error: store::Error, key: &ObjectKey) -> StorageError {
     match error {
         store::Error::Conflict { actual: None, .. } => StorageError::NotFound(key.clone()),
         store::Error::Conflict { .. } => StorageError::Conflict(key.clone()),
-        other => StorageError::Backend(other),
+        other => other.into(),
     }
 }
 

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::history::History;
-use super::sequencer::{Change, Journal, QUEUE, Request, Sequencer};
+use super::sequencer::{Change, Journal, QUEUE, Request, Sequencer, Trouble};
 use super::{Entry, Error, Event, Page, Precondition, Range, Revision, Store};
 use crate::clock::Clock;
 
@@ -20,6 +21,8 @@ pub struct Embedded {
     history: Arc<History>,
     requests: Option<mpsc::Sender<Request>>,
     sequencer: Option<JoinHandle<()>>,
+    trouble: Trouble,
+    ended: CancellationToken,
 }
 
 impl Embedded {
@@ -32,13 +35,28 @@ impl Embedded {
     ) -> std::io::Result<Self> {
         let history = Arc::new(History::new(entries, revision));
         let (requests, receiver) = mpsc::channel(QUEUE);
-        let sequencer = Sequencer { history: history.clone(), journal, clock, requests: receiver };
+        let (trouble, ended) = (Trouble::default(), CancellationToken::new());
+        let sequencer = Sequencer {
+            history: history.clone(),
+            journal,
+            clock,
+            requests: receiver,
+            trouble: trouble.clone(),
+        };
+        let guard = ended.clone().drop_guard();
         // A thread of its own, since a commit blocks.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let sequencer = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || runtime.block_on(sequencer.run()))?;
-        Ok(Self { history, requests: Some(requests), sequencer: Some(sequencer) })
+        let sequencer = std::thread::Builder::new().name("store".into()).spawn(move || {
+            let _tells = guard;
+            runtime.block_on(sequencer.run());
+        })?;
+        let (requests, sequencer) = (Some(requests), Some(sequencer));
+        Ok(Self { history, requests, sequencer, trouble, ended })
+    }
+
+    /// Is cancelled once the store takes no more writes.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     async fn write(&self, key: &str, change: Change) -> Result<Event, Error> {
@@ -100,5 +118,9 @@ impl Store for Embedded {
 
     fn revision(&self) -> Revision {
         self.history.revision()
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.trouble.read().clone()
     }
 }

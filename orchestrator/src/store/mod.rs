@@ -10,6 +10,7 @@
 //! its revision. They differ in the journal that the sequencer commits to.
 use std::any::Any;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -182,9 +183,18 @@ pub enum Error {
     /// The store is shut down.
     #[error("the store is closed")]
     Closed,
-    /// The backend failed; whether the write is stored is not known.
+    /// There is no room in this folder. The write is not made: what of it may be in the file is seen
+    /// by nobody, unless the process dies before the next write takes it back.
+    #[error(
+        "the disk of {0} is full; free some space there: nothing that was acknowledged is lost, and writes go on as soon as there is room"
+    )]
+    Full(PathBuf, #[source] Arc<std::io::Error>),
+    /// The backend failed; the write is not made.
     #[error("the storage backend failed")]
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The backend failed for good; the store takes no more writes.
+    #[error("the store cannot go on")]
+    Lost(#[source] Arc<redb::OpenError>),
 }
 
 /// A storage backend.
@@ -226,4 +236,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// The revision of the last write.
     fn revision(&self) -> Revision;
+
+    /// Why the last write could not be made durable, if it could not.
+    fn trouble(&self) -> Option<Error>;
 }

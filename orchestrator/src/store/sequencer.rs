@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::history::History;
@@ -32,8 +33,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What makes a batch durable.
 pub(super) trait Journal: Send + 'static {
-    /// Returns once the events, in order, would survive a crash.
-    fn commit(&mut self, events: &[Event]) -> Result<(), Arc<dyn std::error::Error + Send + Sync>>;
+    /// Returns once the events, in order, would survive a crash. After an error none of them is
+    /// ever seen, and the next commit may succeed unless it is [`Error::Lost`].
+    fn commit(&mut self, events: &[Event]) -> Result<(), Error>;
 }
 
 /// A write that waits.
@@ -51,12 +53,16 @@ pub(super) enum Change {
     Delete { at: Revision },
 }
 
+/// Why the last commit failed, if it did; readers look at it.
+pub(super) type Trouble = Arc<RwLock<Option<Error>>>;
+
 /// What the sequencer works with.
 pub(super) struct Sequencer {
     pub(super) history: Arc<History>,
     pub(super) journal: Box<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) trouble: Trouble,
 }
 
 /// The events of one commit, while they are made.
@@ -70,7 +76,7 @@ struct Batch<'a> {
 }
 
 impl Sequencer {
-    /// Serves until nobody can send a request any more.
+    /// Serves until nobody can send a request any more, or the journal is lost.
     pub(super) async fn run(mut self) {
         let mut waiting = Vec::with_capacity(BATCH);
         let mut pause = Duration::ZERO;
@@ -86,7 +92,11 @@ impl Sequencer {
                 }
                 () = tokio::time::sleep(sleep), if expiring => {}
             }
-            pause = if self.write(&mut waiting) { Duration::ZERO } else { RETRY };
+            pause = match self.write(&mut waiting) {
+                Ok(()) => Duration::ZERO,
+                Err(Error::Lost(_)) => return,
+                Err(_) => RETRY,
+            };
         }
     }
 
@@ -96,8 +106,8 @@ impl Sequencer {
         Duration::try_from(left).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP)
     }
 
-    /// Writes all that waits and removes what expired; whether that is durable.
-    fn write(&mut self, waiting: &mut Vec<Request>) -> bool {
+    /// Writes all that waits and removes what expired.
+    fn write(&mut self, waiting: &mut Vec<Request>) -> Result<(), Error> {
         let mut batch = Batch::new(&self.history, self.clock.now());
         let mut answers = Vec::with_capacity(waiting.len());
         for request in waiting.drain(..) {
@@ -106,21 +116,40 @@ impl Sequencer {
         batch.expire();
         let events = batch.events;
 
-        let committed = if events.is_empty() { Ok(()) } else { self.journal.commit(&events) };
-        if let Err(error) = &committed {
-            tracing::error!(%error, writes = events.len(), "cannot commit to the store");
-        } else {
-            self.history.publish(events);
-        }
+        let committed = if events.is_empty() { Ok(()) } else { self.commit(events) };
         for (answer, result) in answers {
             let result = match &committed {
-                Err(error) if result.is_ok() => Err(Error::Backend(error.clone())),
+                Err(error) if result.is_ok() => Err(error.clone()),
                 _ => result,
             };
             // Whoever no longer waits for the answer has no use for it.
             drop(answer.send(result));
         }
-        committed.is_ok()
+        committed
+    }
+
+    fn commit(&mut self, events: Vec<Event>) -> Result<(), Error> {
+        let committed = self.journal.commit(&events);
+        self.note(committed.as_ref().err());
+        if committed.is_ok() {
+            self.history.publish(events);
+        }
+        committed
+    }
+
+    /// Keeps why a commit failed; news are the first failure, the end of them and the last.
+    fn note(&self, error: Option<&Error>) {
+        let before = self.trouble.read().is_some();
+        match error {
+            Some(error) if !before || matches!(error, Error::Lost(_)) => {
+                let error: &dyn std::error::Error = error;
+                tracing::error!(error, "cannot write to the store");
+            }
+            None if before => tracing::info!("the store can be written again"),
+            None => return,
+            Some(_) => {}
+        }
+        *self.trouble.write() = error.cloned();
     }
 }
 

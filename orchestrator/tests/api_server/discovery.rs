@@ -117,6 +117,25 @@ async fn there_are_no_definitions_of_custom_resources() {
 }
 
 #[tokio::test]
+async fn a_dump_finds_none_of_the_kinds_that_no_cluster_here_has() {
+    let cluster = Cluster::start().await;
+    for (path, version, kind) in [
+        ("/api/v1/namespaces/default/replicationcontrollers", "v1", "ReplicationControllerList"),
+        ("/apis/apps/v1/namespaces/default/daemonsets", "apps/v1", "DaemonSetList"),
+        ("/apis/apps/v1/daemonsets", "apps/v1", "DaemonSetList"),
+    ] {
+        let list = cluster.get(path).await;
+        assert_eq!(list.status, StatusCode::OK, "{path}");
+        let expected = json!({"apiVersion": version, "kind": kind, "metadata": {}, "items": []});
+        assert_eq!(list.json, expected);
+        let created = cluster.send(Method::POST, path, &[], "{}").await;
+        assert_eq!(created.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let apps = cluster.get("/apis/apps/v1").await.text;
+    assert!(!apps.contains("daemonsets"), "{apps}");
+}
+
+#[tokio::test]
 async fn old_clients_find_version_2_of_openapi() {
     let cluster = Cluster::start().await;
     let answer = cluster.get("/openapi/v2").await;

@@ -85,6 +85,12 @@ pub(super) fn type_name(gvk: &GroupVersionKind) -> Option<&'static str> {
     types.get(&(&*gvk.group, &*gvk.version, &*gvk.kind)).copied()
 }
 
+/// Whether the objects of a kind have this field, with fields of its own.
+pub fn has_struct(gvk: &GroupVersionKind, field: &str) -> bool {
+    let shape = type_name(gvk).and_then(shape);
+    shape.is_some_and(|shape| shape.get(field).is_some_and(|field| !field.of.is_empty()))
+}
+
 /// The shape of a type.
 pub(super) fn shape(type_name: &str) -> Option<&'static Shape> {
     static SHAPES: OnceLock<HashMap<&str, Shape>> = OnceLock::new();
@@ -144,4 +150,21 @@ fn unpack(compressed: &[u8]) -> String {
         .read_to_string(&mut text)
         .expect("the build script wrote it");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kinds_with_a_spec_have_one() {
+        let has = |kind: &'static str, field| {
+            let gvk =
+                GroupVersionKind { group: "".into(), version: "v1".into(), kind: kind.into() };
+            has_struct(&gvk, field)
+        };
+        assert!(has("Pod", "spec") && has("Pod", "status"));
+        assert!(!has("ConfigMap", "spec") && !has("ConfigMap", "data"));
+        assert!(!has("Secret", "status"));
+    }
 }

@@ -257,10 +257,14 @@ mod tests {
                 "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"api\"}}: field is immutable",
             ]
         );
-        let empty = create_errors(&with(&old, "/spec/selector", json!({})));
+        let mut missing = old.to_value().unwrap();
+        missing["spec"].as_object_mut().unwrap().remove("selector");
         assert_eq!(
-            empty,
-            ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]
+            create_errors(&Object::from_value(missing).unwrap()),
+            [
+                "spec.selector: Required value",
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            ]
         );
     }
 

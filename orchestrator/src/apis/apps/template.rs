@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::json;
 
 use crate::api::{FieldErrors, FieldPath};
-use crate::apis::checks::{forbidden, invalid, label_selector, one_of, selects, selects_all};
+use crate::apis::checks::{
+    forbidden, invalid, label_selector, one_of, required, selects, selects_all,
+};
 use crate::apis::core::pod_template;
 
 /// Fills in the template.
@@ -23,12 +25,12 @@ pub fn validate(
 ) {
     let at = path.child("selector");
     label_selector(errors, &at, selector);
-    if selects_all(selector) {
-        errors.push(invalid(&at, json!(selector), "empty selector is invalid for deployment"));
-    }
+    // One that is empty is decoded as one that is missing, which is the likelier mistake.
+    let missing = selects_all(selector);
+    errors.check(!missing, || required(&at, ""));
     let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     let path = path.child("template");
-    if !selects_all(selector) && !selects(selector, labels) {
+    if missing || !selects(selector, labels) {
         let at = path.child("metadata").child("labels");
         let why = "`selector` does not match template `labels`";
         errors.push(invalid(&at, json!(labels), why));

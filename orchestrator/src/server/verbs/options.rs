@@ -110,12 +110,8 @@ fn selectors(call: &Call<'_>) -> Result<(LabelSelector, FieldSelector), ApiError
                 || selectable.contains(&path)
         };
         if let Some(path) = fields.paths().find(|path| !known(path)) {
-            return Err(ApiError::BadRequest(format!(
-                "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not supported: {path}",
-                format!("{}, Resource={}", call.row.gvk.api_version(), call.row.plural),
-                text("labelSelector"),
-                text("fieldSelector"),
-            )));
+            let why = format!("field label not supported: {path}");
+            return Err(ApiError::BadRequest(why));
         }
     }
     Ok((labels, fields))

@@ -1,7 +1,6 @@
 //! A store in one file, by redb: each commit is synced before it is answered.
 //!
-//! A value is kept as its revision, its expiry (milliseconds, 0 for none) and
-//! its bytes. The revision stands in a table of its own, so that it never goes
+//! The revision stands in a table of its own, so that it never goes
 //! backwards, even when the last writes were deletions.
 //!
 //! Secrets stand in the file in clear, so that file and folder are their owner's alone.
@@ -9,27 +8,30 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use jiff::Timestamp;
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageError,
-    TableDefinition,
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    StorageError, TableDefinition, TableError,
 };
 
-use super::sequencer::Journal;
-use super::{Embedded, Entry, Event, Revision};
+use super::{Embedded, Entry, Revision};
 use crate::clock::Clock;
 use crate::platform;
+
+mod file;
+mod guarded;
+mod row;
+
+use file::File;
 
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 
-/// Bytes before the value: revision and expiry.
-const HEAD: usize = 16;
-
 /// Pages that redb may keep: the entries are in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
+
+/// How a store's file is opened, also again after a failure.
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 /// Why a store's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +57,16 @@ pub enum OpenError {
         "cannot read the store {0}; restore it from a backup, or remove the whole data directory to begin anew"
     )]
     Damaged(PathBuf, #[source] Box<redb::Error>),
-    /// An entry in it is not one of ours.
-    #[error("the entry {1:?} in {0} is damaged; restore the file from a backup")]
+    /// An entry in it is not as it was written.
+    #[error(
+        "the entry {1:?} in {0} is damaged; restore the file from a backup, or remove the whole data directory to begin anew"
+    )]
     Entry(PathBuf, String),
+    /// It is not what this process has written: a write is lacking, or one is of another.
+    #[error(
+        "the store {0} was changed by something else; restart podium, which goes on with what the file holds"
+    )]
+    Changed(PathBuf),
     /// The system gives no thread.
     #[error("cannot start the store")]
     Thread(#[source] std::io::Error),
@@ -80,9 +89,9 @@ pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
     if !path.exists() {
         create(path)?;
     }
-    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path);
-    let database = database.map_err(|error| unusable(path, error))?;
-    start(database, path, clock)
+    let place = path.to_path_buf();
+    let opener = move || redb::Builder::new().set_cache_size(CACHE_BYTES).open(&place);
+    start(Box::new(opener), path, clock)
 }
 
 /// Makes a store beside `path` and moves it there whole: a file without content is then never one
@@ -100,13 +109,28 @@ fn create(path: &Path) -> Result<(), OpenError> {
     std::fs::rename(&fresh, path).map_err(file)
 }
 
-fn unusable(path: &Path, error: DatabaseError) -> OpenError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_path_buf()),
-        DatabaseError::Storage(StorageError::Io(error)) if !damage(&error) => {
-            OpenError::File(path.to_path_buf(), error)
+fn start(opener: Opener, path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
+    let database = opened(&opener, path)?;
+    let (entries, revision) = match guarded::run(path, || read(&database, path)) {
+        Ok(read) => read,
+        Err(error) => {
+            guarded::close(path, database);
+            return Err(error);
         }
-        other => OpenError::Damaged(path.to_path_buf(), Box::new(other.into())),
+    };
+    let file = File::new(opener, path, database, revision);
+    Embedded::start(entries, revision, Box::new(file), clock).map_err(OpenError::Thread)
+}
+
+fn opened(opener: &Opener, path: &Path) -> Result<Database, OpenError> {
+    guarded::run(path, || opener().map_err(|error| unusable(path, error)))
+}
+
+fn unusable(path: &Path, error: impl Into<redb::Error>) -> OpenError {
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen => OpenError::InUse(path.to_path_buf()),
+        redb::Error::Io(error) if !damage(&error) => OpenError::File(path.to_path_buf(), error),
+        other => OpenError::Damaged(path.to_path_buf(), Box::new(other)),
     }
 }
 
@@ -115,80 +139,43 @@ fn damage(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
-fn start(database: Database, path: &Path, clock: Arc<dyn Clock>) -> Result<Embedded, OpenError> {
-    let (entries, revision) = read(&database, path)?;
-    Embedded::start(entries, revision, Box::new(File(database)), clock).map_err(OpenError::Thread)
-}
-
 fn read(database: &Database, path: &Path) -> Result<(Vec<Entry>, Revision), OpenError> {
-    let damaged = |error: redb::Error| OpenError::Damaged(path.to_path_buf(), Box::new(error));
-    let tables = || -> Result<_, redb::Error> {
-        // So that a new file has them.
-        let write = database.begin_write()?;
-        write.open_table(ENTRIES)?;
-        write.open_table(META)?;
-        write.commit()?;
-        let read = database.begin_read()?;
-        Ok((read.open_table(ENTRIES)?, read.open_table(META)?))
-    };
-    let (table, meta) = tables().map_err(damaged)?;
-    let mut entries = Vec::new();
-    for row in table.iter().map_err(|error| damaged(error.into()))? {
-        let (key, value) = row.map_err(|error| damaged(error.into()))?;
-        let entry = entry(key.value(), value.value())
-            .ok_or_else(|| OpenError::Entry(path.to_path_buf(), key.value().to_owned()))?;
-        entries.push(entry);
-    }
-    let revision = meta.get(REVISION).map_err(|error| damaged(error.into()))?;
-    let revision = revision.map_or(Revision::EMPTY, |revision| Revision(revision.value()));
+    let revision = revision(database).map_err(|error| unusable(path, error))?;
+    let entries = entries(database, path, revision)?;
     Ok((entries, revision))
 }
 
-fn entry(key: &str, bytes: &[u8]) -> Option<Entry> {
-    let (head, value) = bytes.split_at_checked(HEAD)?;
-    let revision = u64::from_le_bytes(head[..8].try_into().ok()?);
-    let expires = match i64::from_le_bytes(head[8..].try_into().ok()?) {
-        0 => None,
-        milliseconds => Some(Timestamp::from_millisecond(milliseconds).ok()?),
+/// The revision of the last write in a file; a new one has no table of them.
+fn revision(database: &Database) -> Result<Revision, redb::Error> {
+    let meta = match database.begin_read()?.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Revision::EMPTY),
+        meta => meta?,
     };
-    Some(Entry::new(key.into(), Bytes::copy_from_slice(value), Revision(revision), expires))
+    let revision = meta.get(REVISION)?;
+    Ok(revision.map_or(Revision::EMPTY, |revision| Revision(revision.value())))
 }
 
-/// The file behind a store.
-struct File(Database);
-
-impl File {
-    fn commit(&self, events: &[Event]) -> Result<(), redb::Error> {
-        let mut write = self.0.begin_write()?;
-        write.set_durability(Durability::Immediate)?;
-        {
-            let mut entries = write.open_table(ENTRIES)?;
-            let mut bytes = Vec::new();
-            for event in events {
-                let Some(entry) = &event.entry else {
-                    entries.remove(event.key())?;
-                    continue;
-                };
-                bytes.clear();
-                bytes.extend_from_slice(&entry.revision().0.to_le_bytes());
-                let expires = entry.expires().map_or(0, Timestamp::as_millisecond);
-                bytes.extend_from_slice(&expires.to_le_bytes());
-                bytes.extend_from_slice(entry.value());
-                entries.insert(entry.key(), bytes.as_slice())?;
-            }
-            if let Some(last) = events.last() {
-                write.open_table(META)?.insert(REVISION, last.revision.0)?;
-            }
+fn entries(database: &Database, path: &Path, revision: Revision) -> Result<Vec<Entry>, OpenError> {
+    let bad = |error: redb::Error| unusable(path, error);
+    let read = database.begin_read().map_err(|error| bad(error.into()))?;
+    let table = match read.open_table(ENTRIES) {
+        Err(TableError::TableDoesNotExist(_)) if revision == Revision::EMPTY => {
+            return Ok(Vec::new());
         }
-        write.commit()?;
-        Ok(())
+        table => table.map_err(|error| bad(error.into()))?,
+    };
+    let mut entries = Vec::new();
+    for found in table.iter().map_err(|error| bad(error.into()))? {
+        let (key, value) = found.map_err(|error| bad(error.into()))?;
+        let entry = row::decode(key.value(), value.value());
+        let entry = entry.filter(|entry| entry.revision() <= revision);
+        let damaged = || OpenError::Entry(path.to_path_buf(), key.value().to_owned());
+        entries.push(entry.ok_or_else(damaged)?);
     }
-}
-
-impl Journal for File {
-    fn commit(&mut self, events: &[Event]) -> Result<(), Arc<dyn std::error::Error + Send + Sync>> {
-        File::commit(self, events).map_err(|error| Arc::new(error) as _)
+    if table.len().map_err(|error| bad(error.into()))? != entries.len() as u64 {
+        return Err(bad(StorageError::Corrupted("entries are missing".into()).into()));
     }
+    Ok(entries)
 }
 
 #[cfg(test)]

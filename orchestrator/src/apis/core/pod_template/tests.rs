@@ -262,10 +262,11 @@ fn volumes_have_one_source() {
     let volumes = |volumes: Value| spec(json!({"volumes": volumes}));
     assert_eq!(
         volumes(
-            json!([{"name": "a", "emptyDir": {}, "secret": {"secretName": "s"}}, {"name": "a"}])
+            json!([{"name": "a", "emptyDir": {}, "configMap": {"name": "x"}, "secret": {"secretName": "s"}}, {"name": "a"}])
         ),
         [
             "spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type",
+            "spec.volumes[0].configMap: Forbidden: may not specify more than 1 volume type",
             "spec.volumes[1].name: Duplicate value: \"a\"",
         ]
     );

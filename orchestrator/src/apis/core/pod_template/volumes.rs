@@ -22,6 +22,40 @@ const HOST_PATH_TYPES: [&str; 8] = [
     "FileOrCreate",
     "Socket",
 ];
+/// The kinds of volumes in the order in which Kubernetes looks for them: the first that is there is
+/// meant, and the others are too many.
+const SOURCES: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "quobyte",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
 /// Those that no WebAssembly guest can open.
 const DEVICES: [&str; 3] = ["BlockDevice", "CharDevice", "Socket"];
 /// Seconds that a projected token lives at least: ten minutes.
@@ -50,14 +84,13 @@ pub fn validate<'a>(
     seen
 }
 
-/// The fields of a volume that say what it is, in their order in JSON.
+/// The fields of a volume that say what it is, in the order of [`SOURCES`].
 pub fn source_fields(volume: &Volume) -> Vec<String> {
-    match json!(volume) {
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, _)| name).filter(|name| name != "name").collect()
-        }
-        _ => Vec::new(),
-    }
+    let Value::Object(fields) = json!(volume) else { return Vec::new() };
+    let names = fields.into_iter().map(|(name, _)| name);
+    let mut sources: Vec<String> = names.filter(|name| name != "name").collect();
+    sources.sort_by_key(|name| SOURCES.iter().position(|source| source == name));
+    sources
 }
 
 fn source(errors: &mut FieldErrors, path: &FieldPath, volume: &Volume) {
