@@ -268,13 +268,13 @@ pub struct ContainerStatus {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The root of a container that may write to it: a copy of its image's.
+/// The root of a container that may write to it: a copy of its image's, or of nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnFiles {
     /// The copy.
     pub folder: PathBuf,
-    /// What it is a copy of.
-    pub image: PathBuf,
+    /// What it is a copy of, if its image has files.
+    pub image: Option<PathBuf>,
 }
 
 /// What a container has used.

@@ -111,7 +111,7 @@ impl Environment {
         }
         let sources = sources(&mounts)?;
         let folders = match &root {
-            Some(root) => rooted(root, sources, staging.folder())?,
+            Some(root) => rooted(root, sources, working_dir.as_deref(), staging.folder())?,
             None => folders(sources, staging.folder())?,
         };
         Ok(Self { args, envs, working_dir, folders, _root: root, _staging: staging })
@@ -165,10 +165,11 @@ fn unmounted(host: &Path, guest: &str, source: io::Error) -> EnvironmentError {
     EnvironmentError::Mount { host: host.to_owned(), container: guest.to_owned(), source }
 }
 
-/// The folders of a container whose image has a root file system.
+/// The folders of a container with a root file system; its working directory is made there.
 fn rooted(
     root: &Root,
     sources: Vec<Source>,
+    working_dir: Option<&str>,
     staging: &Path,
 ) -> Result<Vec<Folder>, EnvironmentError> {
     let (mut inner, files): (Vec<_>, Vec<_>) =
@@ -184,7 +185,9 @@ fn rooted(
     if folders.iter().any(|folder| folder.guest == "/") {
         return Ok(folders);
     }
-    let host = root.prepare(&places, &files, staging).map_err(EnvironmentError::Root)?;
+    let working_dir = working_dir.filter(|folder| !root.readonly && folder.starts_with('/'));
+    let made: Vec<String> = places.into_iter().chain(working_dir.map(ToOwned::to_owned)).collect();
+    let host = root.prepare(&made, &files, staging).map_err(EnvironmentError::Root)?;
     let host = beneath::open(&host, &host).map_err(EnvironmentError::Root)?;
     // The deepest first, as some guests take the first that fits, not the longest.
     folders.insert(0, Folder { host, guest: "/".to_owned(), readonly: root.readonly });

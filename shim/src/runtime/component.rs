@@ -121,8 +121,10 @@ impl Component {
     }
 
     fn root(&self, config: &ContainerConfig) -> Option<Root> {
-        let image = self.lease.clone()?;
-        Some(Root { image, readonly: config.readonly_rootfs })
+        let (image, readonly) = (self.lease.clone(), config.readonly_rootfs);
+        // A function's instances are many and short: they get a root from their image alone.
+        let is_program = self.artifact.function().is_none() && self.artifact.sees_files();
+        (image.is_some() || is_program && !readonly).then_some(Root { image, readonly })
     }
 }
 

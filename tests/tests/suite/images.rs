@@ -146,6 +146,22 @@ async fn an_image_with_a_root_file_system_is_pushed_by_skopeo_and_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_whose_image_has_no_files_writes_into_a_root_of_its_own() {
+    let cluster = cluster(&[]).await;
+    push(&cluster, "tests/guests/toolbox.wasm", "toolbox:v1").await;
+    let client = cluster.client().await.unwrap();
+    for (name, readonly, phase) in [("writes", false, "Succeeded"), ("may-not", true, "Failed")] {
+        let mut pod = pod(name, "toolbox:v1");
+        let container = &mut pod["spec"]["containers"][0];
+        container["workingDir"] = json!("/data/deep");
+        container["securityContext"] = json!({"readOnlyRootFilesystem": readonly});
+        container["args"] = json!(["write", "/data/deep/a", "hello"]);
+        create::<Pod>(&client, &pod).await;
+        pod_is(&cluster, name, phase, |status| status["phase"] == phase).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_spin_application_of_several_components_is_served_by_its_routes() {
     let Some(skopeo) = Tool::find("skopeo") else { return };
     let cluster = cluster(&[]).await;

@@ -105,7 +105,8 @@ fn bytes(amount: Quantity) -> u64 {
 
 /// Bytes by which a root is more than its image's; the image is nobody's to pay for.
 fn written(files: &OwnFiles) -> u64 {
-    size(&files.folder).saturating_sub(size(&files.image))
+    let image = files.image.as_deref().map_or(0, size);
+    size(&files.folder).saturating_sub(image)
 }
 
 /// Bytes of a folder with all that is in it; what vanishes meanwhile counts nothing.
@@ -186,12 +187,13 @@ mod tests {
         std::fs::write(scratch.join("two"), "x").unwrap();
         assert_eq!(measure(home.path(), &pod, &[]).volumes["scratch"], 3 * BLOCK);
 
-        let files = OwnFiles { folder: home.path().join("root"), image: home.path().join("image") };
-        for folder in [&files.folder, &files.image] {
+        let (folder, image) = (home.path().join("root"), home.path().join("image"));
+        let files = OwnFiles { folder: folder.clone(), image: Some(image.clone()) };
+        for folder in [&folder, &image] {
             std::fs::create_dir_all(folder).unwrap();
             std::fs::write(folder.join("guest.txt"), vec![0; 9000]).unwrap();
         }
-        std::fs::write(files.folder.join("new"), vec![0; 5000]).unwrap();
+        std::fs::write(folder.join("new"), vec![0; 5000]).unwrap();
         let usage = measure(home.path(), &pod, &[("a".to_owned(), files)]);
         assert_eq!((usage.containers["a"], usage.containers["b"]), (2 * BLOCK, 0));
         assert!(is_limited(&pod));
