@@ -247,6 +247,7 @@ impl Cluster {
                 informers.clone(),
                 switch.clone(),
                 issuer(pki.clone(), clock.clone(), config.gateway_tls_addr.ip()),
+                clock.clone(),
                 traffic.stop.clone(),
             ),
         );

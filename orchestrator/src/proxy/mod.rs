@@ -29,7 +29,8 @@ use tokio_util::task::TaskTracker;
 pub use self::gateway::Issue;
 use self::gateway::{Certificates, Gateway};
 use self::host_ports::HostPorts;
-use crate::client::Informers;
+use crate::client::{EventRecorder, Informers};
+use crate::clock::Clock;
 
 /// How long requests under way may take when the proxy stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -83,13 +84,15 @@ impl Proxy {
     }
 
     /// Feeds `switch` and serves the gateway until `shutdown`, then finishes
-    /// the requests under way. `issue` makes certificates of the cluster's authority.
+    /// the requests under way. `issue` makes certificates of the cluster's authority,
+    /// `clock` dates events.
     pub async fn run(
         self,
         client: Client,
         informers: Informers,
         switch: Switch,
         issue: Issue,
+        clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) {
         let tasks = Tasks::default();
@@ -103,10 +106,12 @@ impl Proxy {
         };
         let domain = &self.config.cluster_domain;
         let node_port_ip = self.config.node_port_ip;
+        let (events, writer) = EventRecorder::new(client.clone(), "kube-proxy", None, clock);
         let running = async {
             tokio::join!(
                 services::run(&informers, &switch, domain, host_ports),
-                host_ports::run(wanted_ports, node_port_ip, &switch, &tasks),
+                host_ports::run(wanted_ports, node_port_ip, &switch, &tasks, &events),
+                writer.run(shutdown.clone()),
                 gateway::follow(&informers, &routes, &complete),
                 certificates.follow(&informers),
                 async {

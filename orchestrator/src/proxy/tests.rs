@@ -20,6 +20,7 @@ use tokio::sync::broadcast;
 use super::*;
 use crate::client::User;
 use crate::client::in_process;
+use crate::clock::SystemClock;
 
 const SERVICES: &str = "/api/v1/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
@@ -147,8 +148,14 @@ async fn the_gateway_follows_what_the_api_says() {
     let gateway = proxy.gateway_addr();
     let shutdown = CancellationToken::new();
     let issue: Issue = Arc::new(|_: &str| Err("no authority".into()));
-    let running =
-        tokio::spawn(proxy.run(client, informers.clone(), switch.clone(), issue, shutdown.clone()));
+    let running = tokio::spawn(proxy.run(
+        client,
+        informers.clone(),
+        switch.clone(),
+        issue,
+        Arc::new(SystemClock),
+        shutdown.clone(),
+    ));
 
     assert_eq!(get(gateway, "shop.test").await, "first", "no client is served too early");
     assert_eq!(get(gateway, "web.localhost:8080").await, "first");

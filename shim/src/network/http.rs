@@ -1,6 +1,7 @@
 //! Between bytes and calls: connections to a function, and requests to a guest's socket.
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use super::listener::HttpPort;
 use super::opening::Opening;
-use super::{Body, Peer, Refused, RefusedReason, Request, Response, Stream, Switch};
+use super::{
+    Body, Closing, Peer, Refused, RefusedReason, Request, Response, Stream, Switch, leftover,
+};
 
 /// How long a caller may take over its headers; idle connections are closed after it too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,19 +42,44 @@ where
     }
 }
 
+/// Who answers what comes over a connection.
+#[derive(Debug, Clone)]
+pub(super) enum Called {
+    /// One function, until its port closes.
+    Port(Arc<HttpPort>),
+    /// Whichever function is behind a Service when a request comes.
+    Service(SocketAddr),
+}
+
+impl Called {
+    async fn call(&self, switch: &Switch, request: Request, peer: Peer) -> Response {
+        let answer = match self {
+            Self::Port(port) => port.call(request, peer).await,
+            Self::Service(address) => switch.request(*address, request, peer).await,
+        };
+        answer.unwrap_or_else(|refused| unavailable(refused.reason))
+    }
+
+    fn closing(&self) -> CancellationToken {
+        match self {
+            Self::Port(port) => port.closing.clone(),
+            Self::Service(_) => CancellationToken::new(),
+        }
+    }
+}
+
 /// Serves HTTP/1.1 and HTTP/2 on a connection until it ends or the port closes.
-pub(super) async fn serve(switch: Switch, stream: Stream, port: Arc<HttpPort>) {
+pub(super) async fn serve(switch: Switch, stream: Stream, called: Called) {
     let peer = Peer { source: stream.peer_addr() };
-    let called = port.clone();
+    let (closing, tasks) = (called.closing(), Tasks(switch));
+    let mut builder = auto::Builder::new(tasks.clone());
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-        let (port, peer) = (called.clone(), peer.clone());
+        let (called, peer, tasks) = (called.clone(), peer.clone(), tasks.clone());
         async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let answer = port.call(request, peer).await;
-            Ok::<_, Infallible>(answer.unwrap_or_else(|refused| unavailable(refused.reason)))
+            let call = |request| called.call(&tasks.0, request, peer);
+            Ok::<_, Infallible>(leftover::answer(&tasks, request, call).await)
         }
     });
-    let mut builder = auto::Builder::new(Tasks(switch));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -62,12 +91,12 @@ pub(super) async fn serve(switch: Switch, stream: Stream, port: Arc<HttpPort>) {
         .keep_alive_interval(KEEP_ALIVE)
         .max_header_list_size(MAX_HEADERS as u32)
         .max_concurrent_streams(MAX_STREAMS);
-    let stream = TokioIo::new(Opening::new(stream, HEADER_TIMEOUT));
+    let stream = TokioIo::new(Opening::new(Closing::new(stream), HEADER_TIMEOUT));
     let connection = builder.serve_connection(stream, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = port.closing.cancelled() => {
+        () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -254,7 +283,7 @@ mod tests {
 
     use super::*;
     use crate::network::{
-        AttachConfig, Condition, Endpoint, PodNet, Protocol, ServicePort, ServiceTable,
+        AttachConfig, Condition, Endpoint, HttpHandler, PodNet, Protocol, ServicePort, ServiceTable,
     };
 
     /// A guest that answers as gRPC servers do: a message, then its status in trailers.
@@ -330,5 +359,58 @@ mod tests {
         let (said, _) = answer(switch.request(service, request, peer).await).await;
         assert_eq!(said, "HTTP/2.0 http://web.shop/x None");
         switch.shutdown().await;
+    }
+
+    /// Answers its name.
+    struct Named(&'static str);
+
+    #[async_trait::async_trait]
+    impl HttpHandler for Named {
+        async fn handle(&self, _: Request, _: Peer) -> Result<Response, Refused> {
+            let body = http_body_util::Full::from(self.0).map_err(|never| match never {});
+            Ok(Response::new(body.boxed_unsync()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_a_service_outlives_the_function_that_answered_first() {
+        let switch = Switch::default();
+        let service = "10.43.0.9:80".parse().unwrap();
+        let lead_to = |pod: &PodNet| {
+            let address = (pod.ip(), 80).into();
+            switch.set_services(ServiceTable {
+                ports: vec![ServicePort {
+                    address: service,
+                    protocol: Protocol::Tcp,
+                    session_affinity: false,
+                    host_endpoints: false,
+                    http2: false,
+                    endpoints: vec![Endpoint { address, condition: Condition::Ready }],
+                }],
+            });
+        };
+        let [first, second] = [(); 2].map(|()| switch.attach(AttachConfig::default()).unwrap());
+        let port = first.listen_http(80, Arc::new(Named("first"))).unwrap();
+        lead_to(&first);
+        let stream = TokioIo::new(switch.dial(service).await.unwrap());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake::<_, Body>(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut ask = async || {
+            sender.ready().await.unwrap();
+            let request = http::Request::get("/").header(HOST, "web").body(Body::default());
+            let response = sender.send_request(request.unwrap()).await.unwrap();
+            response.into_body().collect().await.unwrap().to_bytes()
+        };
+        assert_eq!(ask().await, "first");
+
+        let _port = second.listen_http(80, Arc::new(Named("second"))).unwrap();
+        port.close();
+        lead_to(&second);
+        port.drained().await;
+        drop((port, first));
+        assert_eq!(ask().await, "second");
+        switch.shutdown().await;
+        drop(connection.await);
     }
 }

@@ -5,7 +5,8 @@
 //! connection between two Pods is an in-process pipe; a request to a function
 //! is a call of its [`HttpHandler`], with no bytes in between. Either can be
 //! reached as the other: bytes dialled to a function are served as HTTP, and a
-//! request to a guest's own socket is written to it.
+//! request to a guest's own socket is written to it. Bytes dialled to a Service
+//! of functions outlive each of its Pods: every request finds its own.
 //!
 //! The types here are free of WIT and of wasmtime, so that any version of
 //! `wasi:sockets` can stand on them.
@@ -16,8 +17,10 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
 pub mod address;
+mod closing;
 pub mod datagram;
 mod http;
+pub mod leftover;
 mod listener;
 mod names;
 mod opening;
@@ -27,6 +30,7 @@ mod pod;
 mod services;
 mod switch;
 
+pub use self::closing::{Closing, Upgraded};
 pub use self::listener::{HttpListener, MAX_BACKLOG, TcpListener};
 pub use self::names::{DnsTable, Record};
 pub use self::opening::Opening;

@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::address::{Addresses, Range};
 use super::datagram::Mailbox;
-use super::listener::{Accepts, Listener};
+use super::http::Called;
+use super::listener::{Accepts, HttpPort, Listener};
 use super::pod::next_ephemeral;
 use super::services::{Manner, Routes};
 use super::{
@@ -148,6 +149,9 @@ impl Switch {
     }
 
     /// Connects from the host to a Pod or Service, for probes, NodePorts and port-forward.
+    ///
+    /// A connection to a Service of functions stays when they go: each of its requests is
+    /// handled as [`Switch::request`] does.
     pub async fn dial(&self, to: SocketAddr) -> Result<Stream, ConnectError> {
         let from = SocketAddr::new(self.node_ip(), next_ephemeral(&self.0.next_port));
         self.connect(from, to, false).await
@@ -257,6 +261,12 @@ impl Switch {
             return self.connect_endpoint(from, to, false).await;
         };
         for endpoint in route.candidates(from.ip()) {
+            if let Some(Accepts::Requests(port)) = self.listener(endpoint, from.ip()) {
+                match self.connect_http(from, to, &port, Called::Service(to)) {
+                    Ok(stream) => return Ok(stream),
+                    Err(_) => continue,
+                }
+            }
             match self.connect_endpoint(from, endpoint, route.manner.host).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => tracing::debug!(%to, %endpoint, %error, "endpoint not reached"),
@@ -278,15 +288,7 @@ impl Switch {
                 Ok(near)
             }
             Some(Accepts::Requests(port)) => {
-                let slot = port.connections.clone().try_acquire_owned();
-                let slot = slot.map_err(|_| ConnectError::Refused(to))?;
-                let (near, far) = Stream::pair(from, to);
-                let served = http::serve(self.clone(), far, port);
-                self.spawn(async move {
-                    served.await;
-                    drop(slot);
-                });
-                Ok(near)
+                self.connect_http(from, to, &port, Called::Port(port.clone()))
             }
             None if self.is_cluster(to.ip()) => match self.server(to) {
                 Some(server) => self.connect_outside(from, server, true).await,
@@ -294,6 +296,25 @@ impl Switch {
             },
             None => self.connect_outside(from, to, host_endpoint).await,
         }
+    }
+
+    /// Connects to a function. The connection counts as one of `port` for as long as it lasts.
+    fn connect_http(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        port: &HttpPort,
+        called: Called,
+    ) -> Result<Stream, ConnectError> {
+        let slot = port.connections.clone().try_acquire_owned();
+        let slot = slot.map_err(|_| ConnectError::Refused(to))?;
+        let (near, far) = Stream::pair(from, to);
+        let served = http::serve(self.clone(), far, called);
+        self.spawn(async move {
+            served.await;
+            drop(slot);
+        });
+        Ok(near)
     }
 
     fn server(&self, to: SocketAddr) -> Option<SocketAddr> {

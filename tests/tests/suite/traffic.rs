@@ -1,7 +1,9 @@
 //! The gateway with TLS, and what Services promise.
 use std::sync::Arc;
 
-use crate::support::{cluster, create, get, patch_deployment, pods, push, rolled_out, served, web};
+use crate::support::{
+    cluster, create, events, get, patch_deployment, pods, push, rolled_out, served, web,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Endpoints, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -194,4 +196,70 @@ async fn a_service_without_selector_leads_to_endpoints_made_by_hand() {
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
+}
+
+/// A port of the host that a Service may have, held until it is dropped.
+fn held_node_port() -> (std::net::TcpListener, u16) {
+    let first = std::process::id() as u16 % 2768;
+    (0..2768)
+        .map(|offset| 30_000 + (first + offset) % 2768)
+        .find_map(|port| Some((std::net::TcpListener::bind(("127.0.0.1", port)).ok()?, port)))
+        .expect("no node port is free")
+}
+
+/// Asks over one connection until it is told to stop; answers how often.
+async fn keep_asking(address: String, stop: tokio_util::sync::CancellationToken) -> u64 {
+    let mut connection = Connection::open(&address, "prober").await.unwrap();
+    let mut answers = 0;
+    while !stop.is_cancelled() {
+        let (status, _) = connection.get("/sleep?5").await.unwrap();
+        assert_eq!(status, 200, "after {answers} answers");
+        answers += 1;
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_port_keeps_its_connections_while_its_pods_are_replaced_and_says_if_it_is_taken() {
+    let cluster = cluster(&[]).await;
+    let client = cluster.client().await.unwrap();
+    push(&cluster, "tests/guests/prober.wasm", "prober:v1").await;
+    let (deployment, mut service) = web("prober", "prober:v1", 4);
+    let (held, port) = held_node_port();
+    service["spec"]["type"] = json!("NodePort");
+    service["spec"]["ports"][0]["nodePort"] = json!(port);
+    create::<Deployment>(&client, &deployment).await;
+    create::<Service>(&client, &service).await;
+    let taken = format!("spec.ports[0].nodePort: port {port} of 127.0.0.1");
+    events(&client, "prober", "NodePortNotOpened", &taken).await;
+    drop(held);
+    events(&client, "prober", "NodePortOpened", &format!("port {port}")).await;
+    rolled_out(&client, "prober").await;
+
+    let address = format!("127.0.0.1:{port}");
+    eventually("the port leads to a Pod", async || {
+        let answer = podium_tests::http_get(&address, "prober", "/").await;
+        answer.map(|_| ()).map_err(|error| format!("{error:#}"))
+    })
+    .await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let ask = || tokio::spawn(keep_asking(address.clone(), stop.clone()));
+    let asking = [(); 4].map(|()| ask());
+    for round in ["1", "2"] {
+        let annotations = json!({"kubectl.kubernetes.io/restartedAt": round});
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+        patch_deployment(&client, "prober", &patch).await;
+        rolled_out(&client, "prober").await;
+    }
+    patch_deployment(&client, "prober", &json!({"spec": {"replicas": 1}})).await;
+    rolled_out(&client, "prober").await;
+    eventually("the others are gone", async || {
+        let left = pods(&client, "prober").await.len();
+        if left == 1 { Ok(()) } else { Err(left) }
+    })
+    .await;
+    stop.cancel();
+    for asked in asking {
+        assert!(asked.await.unwrap() > 0);
+    }
 }

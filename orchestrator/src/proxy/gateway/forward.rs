@@ -1,16 +1,13 @@
 //! One request through the gateway.
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{StatusCode, Uri};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http::{Method, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use shim::network::{Peer, RefusedReason, Request, Response, Switch};
@@ -99,37 +96,38 @@ impl Forwarder {
     }
 
     /// Answers one request; every failure is a page.
-    pub(super) async fn answer(
-        &self,
-        request: http::Request<Incoming>,
-        caller: &Caller,
-    ) -> Result<Response, Infallible> {
+    pub(super) async fn answer(&self, request: Request, caller: &Caller) -> Response {
+        if request.method() == Method::CONNECT {
+            return no_tunnel();
+        }
+        if request.headers().get_all(HOST).iter().nth(1).is_some() {
+            return page(StatusCode::BAD_REQUEST, "the request has more than one Host header");
+        }
         let Some(host) = host_of(&request).map(str::to_ascii_lowercase) else {
-            return Ok(page(StatusCode::BAD_REQUEST, "the request names no host"));
+            return page(StatusCode::BAD_REQUEST, "the request names no host");
         };
         let routes = Arc::clone(&self.routes.read());
         let path = request.uri().path();
-        Ok(match routes.find(&host, path) {
+        match routes.find(&host, path) {
             Some(Target::Service(to)) => self.forward(*to, &host, request, caller).await,
             Some(Target::Missing(why)) => page(StatusCode::SERVICE_UNAVAILABLE, why),
             None => {
                 let why = format!("no Ingress or Service answers for {host}{path}");
                 page(StatusCode::NOT_FOUND, &why)
             }
-        })
+        }
     }
 
     async fn forward(
         &self,
         to: SocketAddr,
         host: &str,
-        mut request: http::Request<Incoming>,
+        mut request: Request,
         caller: &Caller,
     ) -> Response {
         let upgrade = upgrade_of(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         set_headers(&mut request, caller, upgrade.as_ref());
-        let request: Request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         let answer = self.switch.request(to, request, Peer { source: caller.source });
         let mut response = match timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(response)) => response,
@@ -171,6 +169,15 @@ fn unavailable(host: &str, reason: RefusedReason) -> Response {
         RefusedReason::NotListening => come_again(&format!("no Pod behind {host} is ready")),
         RefusedReason::Saturated => come_again(&format!("every Pod behind {host} is busy")),
     }
+}
+
+/// `CONNECT` asks a forward proxy for a way to anywhere.
+fn no_tunnel() -> Response {
+    let why = "this gateway opens no tunnels: send the request itself, with its host and path";
+    let mut response = page(StatusCode::METHOD_NOT_ALLOWED, why);
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }
 
 /// The host that was asked for, without its port.

@@ -9,15 +9,17 @@ mod page;
 mod routes;
 mod status;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use parking_lot::RwLock;
-use shim::network::{Opening, Switch};
+use shim::network::{Closing, Opening, Switch, leftover};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -147,7 +149,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let stopping = tasks.stopping();
-    let mut builder = auto::Builder::new(tasks);
+    let mut builder = auto::Builder::new(tasks.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -160,10 +162,19 @@ where
         .keep_alive_interval(KEEP_ALIVE)
         .max_header_list_size(MAX_HEADERS as u32)
         .max_concurrent_streams(MAX_STREAMS);
-    let caller = Arc::new(caller);
+    let (caller, stream) = (Arc::new(caller), Closing::new(stream));
+    let upgraded = stream.upgraded();
     let service = hyper::service::service_fn(move |request| {
         let (forwarder, caller) = (forwarder.clone(), caller.clone());
-        async move { forwarder.answer(request, &caller).await }
+        let (tasks, upgraded) = (tasks.clone(), upgraded.clone());
+        async move {
+            let forward = |request| forwarder.answer(request, &caller);
+            let response = leftover::answer(&tasks, request, forward).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                upgraded.set();
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let stream = TokioIo::new(Opening::new(stream, HEADER_TIMEOUT));
     let connection = builder.serve_connection_with_upgrades(stream, service);

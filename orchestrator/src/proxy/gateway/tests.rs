@@ -280,3 +280,93 @@ async fn who_says_nothing_or_half_of_a_preface_is_not_waited_for() {
     }
     gateway.stop().await;
 }
+
+/// Answers without a look at the body.
+struct Unread;
+
+#[async_trait]
+impl HttpHandler for Unread {
+    async fn handle(&self, _: shim::network::Request, _: Peer) -> Result<Response, Refused> {
+        Ok(Response::new(Full::from("done").map_err(|never| match never {}).boxed_unsync()))
+    }
+}
+
+/// What comes back for these bytes, up to the end of the connection.
+async fn said(gateway: &Gateway, request: &[u8]) -> String {
+    let mut raw = TcpStream::connect(gateway.address).await.unwrap();
+    raw.write_all(request).await.unwrap();
+    let mut text = String::new();
+    raw.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_client_keeps_its_connection_after_a_body_that_nobody_read() {
+    let gateway = Gateway::start(Some(Arc::new(Unread))).await;
+    let stream = TokioIo::new(TcpStream::connect(gateway.address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for length in [50, 5_000, 100_000].repeat(20) {
+        sender.ready().await.unwrap();
+        let request = Request::post("/env").header("host", "web.localhost");
+        let request = request.body(Full::<Bytes>::from(vec![b'x'; length])).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert!(!response.headers().contains_key("connection"), "{response:?}");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
+    }
+    drop(sender);
+    connection.await.unwrap().unwrap();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_a_long_body_to_nobody_gets_its_answer() {
+    let gateway = Gateway::start(Some(Arc::new(Unread))).await;
+    let mut request =
+        b"POST / HTTP/1.1\r\nhost: web.localhost\r\ncontent-length: 3145728\r\n\r\n".to_vec();
+    request.resize(request.len() + (3 << 20), b'x');
+    let text = said(&gateway, &request).await;
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\nconnection: close\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\ndone"), "{text}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_could_be_read_in_two_ways_is_not_passed_on() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    let two = b"GET / HTTP/1.1\r\nhost: web.localhost\r\nhost: other\r\nconnection: close\r\n\r\n";
+    let text = said(&gateway, two).await;
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    assert!(text.ends_with("the request has more than one Host header\n"), "{text}");
+
+    // RFC 9112, 6.3: the chunks count, and the connection ends.
+    let [length, chunked] = ["content-length: 4\r\n", "transfer-encoding: chunked\r\n"];
+    for headers in [format!("{length}{chunked}"), format!("{chunked}{length}")] {
+        let head = format!("POST / HTTP/1.1\r\nhost: web.localhost\r\n{headers}\r\n");
+        let smuggled = "GET /smuggled HTTP/1.1\r\nhost: web.localhost\r\n\r\n";
+        let text =
+            said(&gateway, format!("{head}3\r\nabc\r\n0\r\n\r\n{smuggled}").as_bytes()).await;
+        assert!(text.contains("connection: close\r\n"), "{text}");
+        assert!(text.ends_with("body=abc"), "{text}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_and_headers_without_end_are_refused_in_words() {
+    let gateway = Gateway::start(Some(Arc::new(Echo))).await;
+    let connect = b"CONNECT web.localhost:80 HTTP/1.1\r\nhost: web.localhost:80\r\n\r\n";
+    let mut raw = TcpStream::connect(gateway.address).await.unwrap();
+    raw.write_all(connect).await.unwrap();
+    let mut text = [0; 1024];
+    let read = raw.read(&mut text).await.unwrap();
+    let text = String::from_utf8_lossy(&text[..read]);
+    assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{text}");
+    assert!(text.contains("opens no tunnels"), "{text}");
+
+    let long = "x".repeat(4 * MAX_HEADERS);
+    let long = format!("GET / HTTP/1.1\r\nhost: web.localhost\r\nx-long: {long}\r\n\r\n");
+    let text = said(&gateway, long.as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{text}");
+    gateway.stop().await;
+}

@@ -25,7 +25,22 @@ pub struct Rules {
     /// What the names of the cluster stand for.
     pub names: DnsTable,
     /// Ports to open on the host, and the Service port each leads to.
-    pub host_ports: BTreeMap<u16, SocketAddr>,
+    pub host_ports: BTreeMap<u16, HostPort>,
+}
+
+/// A Service port that is open on the host as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Its address on the pod network.
+    pub target: SocketAddr,
+    /// Where the API has it, such as `spec.ports[0].nodePort`.
+    pub field: String,
+    /// Of its Service.
+    pub namespace: String,
+    /// Of its Service.
+    pub name: String,
+    /// Of its Service.
+    pub uid: Option<String>,
 }
 
 /// An endpoint of a slice: its address, host name and what it may be used for.
@@ -61,6 +76,7 @@ pub fn plan(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>], domain: &s
                 for port in spec.ports.iter().flatten() {
                     rules.add_port(spec, ip, port, places, host_endpoints);
                 }
+                rules.host_ports.extend(host_ports(service, spec, ip));
                 rules.names.records.insert(full, Record::Addresses(vec![ip]));
             }
             (None, Some(other)) if spec.type_.as_deref() == Some("ExternalName") => {
@@ -83,11 +99,7 @@ impl Rules {
         places: &[Place<'_>],
         host_endpoints: bool,
     ) {
-        let protocol = match port.protocol.as_deref() {
-            None | Some("TCP") => Protocol::Tcp,
-            Some("UDP") => Protocol::Udp,
-            Some(_) => return,
-        };
+        let Some(protocol) = protocol(port) else { return };
         let Ok(number) = u16::try_from(port.port) else { return };
         let address = SocketAddr::new(ip, number);
         let mut endpoints: Vec<network::Endpoint> = places
@@ -108,13 +120,6 @@ impl Rules {
             http2: port.app_protocol.as_deref() == Some(H2C),
             endpoints,
         });
-        let node_port = port.node_port.and_then(|port| u16::try_from(port).ok());
-        let exposed = matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
-        if let Some(node_port) = node_port.filter(|port| exposed && *port != 0)
-            && protocol == Protocol::Tcp
-        {
-            self.host_ports.insert(node_port, address);
-        }
     }
 
     /// A headless Service has a name for all its endpoints and one for each.
@@ -131,6 +136,35 @@ impl Rules {
         all.sort();
         all.dedup();
         self.names.records.insert(full, Record::Addresses(all));
+    }
+}
+
+/// The ports of a Service that the host opens: those for TCP that its user exposed.
+fn host_ports(service: &Service, spec: &ServiceSpec, ip: IpAddr) -> Vec<(u16, HostPort)> {
+    if !matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer")) {
+        return Vec::new();
+    }
+    let opened = |(index, port): (usize, &ServicePort)| {
+        let node_port = u16::try_from(port.node_port?).ok().filter(|port| *port != 0)?;
+        (protocol(port)? == Protocol::Tcp).then_some(())?;
+        let opened = HostPort {
+            target: SocketAddr::new(ip, u16::try_from(port.port).ok()?),
+            field: format!("spec.ports[{index}].nodePort"),
+            namespace: service.metadata.namespace.clone().unwrap_or_default(),
+            name: service.metadata.name.clone().unwrap_or_default(),
+            uid: service.metadata.uid.clone(),
+        };
+        Some((node_port, opened))
+    };
+    spec.ports.iter().flatten().enumerate().filter_map(opened).collect()
+}
+
+/// What a port carries; nothing carries SCTP here.
+fn protocol(port: &ServicePort) -> Option<Protocol> {
+    match port.protocol.as_deref() {
+        None | Some("TCP") => Some(Protocol::Tcp),
+        Some("UDP") => Some(Protocol::Udp),
+        Some(_) => None,
     }
 }
 

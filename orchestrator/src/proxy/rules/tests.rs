@@ -123,10 +123,11 @@ fn the_rules_do_not_depend_on_the_order_of_objects() {
 #[test]
 fn only_ports_that_users_exposed_are_opened_on_the_host() {
     let rules = plan(&services(&[web()]), &[], "cluster.local");
-    assert_eq!(
-        rules.host_ports,
-        BTreeMap::from([(30080, "10.43.0.9:80".parse::<SocketAddr>().unwrap())])
-    );
+    let opened: Vec<_> = rules.host_ports.iter().map(|(n, port)| (*n, port.target)).collect();
+    assert_eq!(opened, [(30080, "10.43.0.9:80".parse::<SocketAddr>().unwrap())]);
+    let port = &rules.host_ports[&30080];
+    assert_eq!((&*port.namespace, &*port.name), ("shop", "web"));
+    assert_eq!(port.field, "spec.ports[0].nodePort");
     let mut inner = web();
     inner["spec"]["type"] = json!("ClusterIP");
     assert!(plan(&services(&[inner]), &[], "cluster.local").host_ports.is_empty());

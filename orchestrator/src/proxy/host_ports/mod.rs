@@ -2,12 +2,13 @@
 //!
 //! They listen on the address that `podium up` was given, loopback unless told
 //! otherwise: a laptop on a strange network must not offer its functions to it.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use shim::network::{Switch, bridge};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -15,6 +16,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Tasks;
+use super::rules::HostPort;
+use crate::client::EventRecorder;
 
 /// Connections through all NodePorts at once; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 4096;
@@ -23,8 +26,8 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How long to wait when the process is out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Ports and the Service address each leads to.
-type Ports = BTreeMap<u16, SocketAddr>;
+/// Ports and the Service port each leads to.
+type Ports = BTreeMap<u16, HostPort>;
 
 /// Says which ports should be open.
 pub(super) struct HostPorts(watch::Sender<Ports>);
@@ -68,15 +71,67 @@ struct Plan {
     open: Vec<(u16, SocketAddr)>,
 }
 
-fn plan(actual: &Ports, wanted: &Ports) -> Plan {
-    let of = |(port, target): (&u16, &SocketAddr)| (*port, *target);
-    let differs = |(port, target): &(&u16, &SocketAddr)| {
-        actual.get(*port).is_some_and(|current| current != *target)
+fn plan(actual: &BTreeMap<u16, SocketAddr>, wanted: &Ports) -> Plan {
+    let of = |(port, wanted): (&u16, &HostPort)| (*port, wanted.target);
+    let differs = |(port, wanted): &(&u16, &HostPort)| {
+        actual.get(*port).is_some_and(|current| *current != wanted.target)
     };
     Plan {
         close: actual.keys().filter(|port| !wanted.contains_key(*port)).copied().collect(),
         turn: wanted.iter().filter(differs).map(of).collect(),
         open: wanted.iter().filter(|(port, _)| !actual.contains_key(*port)).map(of).collect(),
+    }
+}
+
+/// Tells each Service once that its port is not open, and when it is after all.
+struct Told<'a> {
+    ip: IpAddr,
+    events: &'a EventRecorder,
+    /// Those that know, by their ports.
+    waiting: Ports,
+}
+
+impl Told<'_> {
+    /// Forgets who wants the port no longer.
+    fn retain(&mut self, wanted: &Ports) {
+        self.waiting.retain(|port, waiting| wanted.get(port) == Some(waiting));
+    }
+
+    fn opened(&mut self, port: u16) {
+        tracing::info!(port, "node port opened");
+        if let Some(service) = self.waiting.remove(&port) {
+            let message = format!("port {port} of {} leads to this Service now", self.ip);
+            self.events.normal(reference(&service), "NodePortOpened", message);
+        }
+    }
+
+    fn not_opened(&mut self, port: u16, service: &HostPort, error: &io::Error) {
+        if self.waiting.insert(port, service.clone()).is_some() {
+            return;
+        }
+        let (ip, field) = (self.ip, &service.field);
+        tracing::warn!(%ip, port, %error, "node port not opened");
+        let (why, next) = match error.kind() {
+            io::ErrorKind::AddrInUse => ("another process has it".into(), "stop that process"),
+            _ => (error.to_string(), "let Podium have it"),
+        };
+        let message = format!(
+            "{field}: port {port} of {ip} could not be opened: {why}. What is sent to it does \
+             not reach this Service; {next} (the port is tried every {}s) or set another nodePort",
+            RETRY.as_secs()
+        );
+        self.events.warning(reference(service), "NodePortNotOpened", message);
+    }
+}
+
+fn reference(port: &HostPort) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Service".into()),
+        namespace: Some(port.namespace.clone()),
+        name: Some(port.name.clone()),
+        uid: port.uid.clone(),
+        ..ObjectReference::default()
     }
 }
 
@@ -86,14 +141,14 @@ pub(super) async fn run(
     ip: IpAddr,
     switch: &Switch,
     tasks: &Tasks,
+    events: &EventRecorder,
 ) {
     let mut open: BTreeMap<u16, Open> = BTreeMap::new();
-    // Said once: a port that something else has is tried again and again.
-    let mut said = BTreeSet::new();
+    let mut told = Told { ip, events, waiting: Ports::new() };
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let wanted = ports.borrow_and_update().clone();
-        said.retain(|port| wanted.contains_key(port));
+        told.retain(&wanted);
         let actual = open.iter().map(|(port, open)| (*port, *open.target.borrow())).collect();
         let plan = plan(&actual, &wanted);
         let closing: Vec<Open> = plan.close.iter().filter_map(|port| open.remove(port)).collect();
@@ -112,13 +167,9 @@ pub(super) async fn run(
             match TcpListener::bind((ip, port)).await {
                 Ok(listener) => {
                     open.insert(port, serve(listener, target, switch, tasks, &connections));
-                    said.remove(&port);
-                    tracing::info!(port, %target, "node port opened");
+                    told.opened(port);
                 }
-                Err(error) if said.insert(port) => {
-                    tracing::warn!(%ip, port, %error, "node port not opened");
-                }
-                Err(_) => {}
+                Err(error) => told.not_opened(port, &wanted[&port], &error),
             }
         }
         let changed = if open.len() < wanted.len() {
@@ -192,119 +243,4 @@ async fn carry(switch: &Switch, target: SocketAddr, outer: TcpStream) -> io::Res
 }
 
 #[cfg(test)]
-mod tests {
-    use shim::network::{AttachConfig, Condition, Endpoint, Protocol, ServicePort, ServiceTable};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    fn ports(ports: &[(u16, &str)]) -> Ports {
-        ports.iter().map(|(port, target)| (*port, target.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_port_that_leads_elsewhere_stays_open() {
-        let actual =
-            ports(&[(30000, "10.43.0.1:80"), (30001, "10.43.0.2:80"), (30002, "10.43.0.3:80")]);
-        let wanted =
-            ports(&[(30000, "10.43.0.1:80"), (30001, "10.43.0.9:80"), (30003, "10.43.0.4:80")]);
-        let plan = plan(&actual, &wanted);
-        assert_eq!(plan.close, [30002]);
-        assert_eq!(plan.turn, [(30001, wanted[&30001])]);
-        assert_eq!(plan.open, [(30003, wanted[&30003])]);
-    }
-
-    #[tokio::test]
-    async fn a_port_leads_elsewhere_and_closes_and_opens_again_at_once() {
-        let switch = Switch::default();
-        let pods = [(); 2].map(|()| switch.attach(AttachConfig::default()).unwrap());
-        let [mut first, mut second] =
-            pods.each_ref().map(|pod| pod.listen_tcp("0.0.0.0:7".parse().unwrap(), 64).unwrap());
-        let [one, other] = pods.each_ref().map(|pod| SocketAddr::from((pod.ip(), 7)));
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (host_ports, wanted) = HostPorts::new();
-        let tasks = Tasks::default();
-        let running = tokio::spawn({
-            let (switch, tasks) = (switch.clone(), tasks.clone());
-            async move { run(wanted, "127.0.0.1".parse().unwrap(), &switch, &tasks).await }
-        });
-        let soon = async {
-            host_ports.set(Ports::from([(free, one)]));
-            drop(connected(free).await);
-            first.accept().await.unwrap();
-
-            host_ports.set(Ports::from([(free, other)]));
-            while second.try_accept().is_none() {
-                drop(connected(free).await);
-                tokio::task::yield_now().await;
-            }
-
-            host_ports.set(Ports::new());
-            while TcpStream::connect(("127.0.0.1", free)).await.is_ok() {
-                tokio::task::yield_now().await;
-            }
-            host_ports.set(Ports::from([(free, one)]));
-            drop(connected(free).await);
-        };
-        timeout(RETRY / 2, soon).await.expect("nothing has to be tried again");
-        drop(host_ports);
-        running.await.unwrap();
-        tasks.finish().await;
-    }
-
-    #[tokio::test]
-    async fn a_node_port_leads_to_a_guest_socket_and_closes_with_its_service() {
-        let switch = Switch::default();
-        let pod = switch.attach(AttachConfig::default()).unwrap();
-        let mut guest = pod.listen_tcp("0.0.0.0:7".parse().unwrap(), 16).unwrap();
-        let service: SocketAddr = "10.43.0.9:7".parse().unwrap();
-        switch.set_services(ServiceTable {
-            ports: vec![ServicePort {
-                address: service,
-                protocol: Protocol::Tcp,
-                session_affinity: false,
-                host_endpoints: false,
-                http2: false,
-                endpoints: vec![Endpoint {
-                    address: (pod.ip(), 7).into(),
-                    condition: Condition::Ready,
-                }],
-            }],
-        });
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (host_ports, wanted) = HostPorts::new();
-        host_ports.set(Ports::from([(free, service)]));
-        let tasks = Tasks::default();
-        let running = tokio::spawn({
-            let (switch, tasks) = (switch.clone(), tasks.clone());
-            async move { run(wanted, "127.0.0.1".parse().unwrap(), &switch, &tasks).await }
-        });
-
-        let mut client = connected(free).await;
-        let mut accepted = guest.accept().await.unwrap();
-        client.write_all(b"ping").await.unwrap();
-        let mut heard = [0; 4];
-        accepted.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"ping");
-
-        host_ports.set(Ports::new());
-        while TcpStream::connect(("127.0.0.1", free)).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-        accepted.write_all(b"pong").await.unwrap();
-        client.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"pong");
-        drop((host_ports, client, accepted));
-        running.await.unwrap();
-        tasks.finish().await;
-    }
-
-    async fn connected(port: u16) -> TcpStream {
-        loop {
-            match TcpStream::connect(("127.0.0.1", port)).await {
-                Ok(stream) => return stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    }
-}
+mod tests;
