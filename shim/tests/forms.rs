@@ -215,6 +215,24 @@ async fn each_container_writes_into_a_root_of_its_own_if_it_may() {
     assert!(log.contains("from above"), "{log}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_the_disk_damaged_is_pulled_again_before_it_is_unpacked() {
+    let setting = Setting::new().await;
+    push_rootfs(&setting, "v1", "wasi/wasm").await;
+    setting.pull("v1").await.unwrap();
+    let images = setting.node.folder.path().join("node/images");
+    let unpacked = std::fs::read_dir(images.join("rootfs")).unwrap().next().unwrap().unwrap();
+    std::fs::remove_dir_all(unpacked.path()).unwrap();
+    let store = registry::ContentStore::open(&images).unwrap();
+    for blob in store.blobs().unwrap() {
+        let file = store.blob_path(&blob.digest);
+        let mut content = std::fs::read(&file).unwrap();
+        *content.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, content).unwrap();
+    }
+    assert!(setting.printed("v1", &[]).await.contains("from above"));
+}
+
 fn write(path: &str) -> ContainerConfig {
     let command = ["/bin/toolbox.wasm", "write", path, "mine"];
     let command = command.iter().map(|&word| word.to_owned()).collect();

@@ -3,8 +3,9 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use registry::artifact::Artifact;
 use registry::client::{Auth, Client, Options};
@@ -43,12 +44,17 @@ impl Registry {
                 .await
                 .unwrap();
         });
+        let registry = Self { host, _serving: serving };
+        registry.push().await;
+        registry
+    }
+
+    async fn push(&self) {
         let artifact = Artifact::build(guest("tests/guests/toolbox.wasm").into()).unwrap();
-        let reference: Reference = format!("{host}/tools/toolbox:v1").parse().unwrap();
+        let reference: Reference = format!("{}/tools/toolbox:v1", self.host).parse().unwrap();
         let auth = Auth::Basic { username: "anyone".into(), password: "secret".into() };
         let client = Client::new(Options::default());
         client.push(&reference, &auth, &artifact, Arc::new(|_| {})).await.unwrap();
-        Self { host, _serving: serving }
     }
 
     fn shim(&self, folder: &Path) -> Shim {
@@ -138,4 +144,52 @@ async fn a_removed_image_leaves_neither_blobs_nor_compiled_code() {
     let store = ContentStore::open(folder.path().join("node/images")).unwrap();
     assert_eq!(store.blobs().unwrap(), []);
     shim.remove_image("tools/toolbox:v1").await.unwrap();
+}
+
+/// Changes a byte of the largest blob of a store, which is the program; answers its file.
+fn damage(store: &Path) -> PathBuf {
+    let store = ContentStore::open(store).unwrap();
+    let largest = store.blobs().unwrap().into_iter().max_by_key(|blob| blob.size).unwrap();
+    let file = store.blob_path(&largest.digest);
+    let mut content = std::fs::read(&file).unwrap();
+    content[100] ^= 1;
+    std::fs::write(&file, content).unwrap();
+    // The clock of a file system may tick more slowly than we pull.
+    let changed = std::fs::File::options().write(true).open(&file).unwrap();
+    changed.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_program_is_not_blamed_on_its_image_and_is_pulled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    let shim = registry.shim(folder.path());
+    let sandbox = shim.run_pod_sandbox(pod("web", folder.path())).await.unwrap();
+    let create = async |image| {
+        let config = ContainerConfig { image, ..named("c", ContainerConfig::default()) };
+        shim.create_container(&sandbox, config).await
+    };
+    let pull = || shim.pull_image("tools/toolbox:v1", None);
+    let id = pull().await.unwrap();
+    let file = damage(&folder.path().join("node/images"));
+    let path = file.to_str().unwrap();
+
+    let refused = create(id).await.unwrap_err();
+
+    let RuntimeError::FailedPrecondition(why) = &refused else { panic!("{refused:?}") };
+    assert!(why.contains(path), "{why}");
+    assert!(!file.exists());
+    assert_eq!(shim.image_status("tools/toolbox:v1"), None);
+
+    let id = pull().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    create(id).await.unwrap_err();
+    damage(&folder.path().join("registry"));
+    let lost = pull().await.unwrap_err();
+    let RuntimeError::Pull { why, .. } = &lost else { panic!("{lost:?}") };
+    assert!(why.contains(path) && why.contains("push the image again"), "{why}");
+
+    registry.push().await;
+    create(pull().await.unwrap()).await.unwrap();
 }

@@ -24,7 +24,7 @@ pub enum ClientError {
         reference: Box<Reference>,
     },
     /// The registry lacks a part of the artifact.
-    #[error("a part of {reference} is missing in the registry")]
+    #[error("a part of {reference} is missing in the registry; push the image again")]
     BlobUnknown {
         /// What was asked for.
         reference: Box<Reference>,

@@ -112,7 +112,7 @@ impl Session<'_> {
             self.fetch(layer, "layer", MAX_BLOB_SIZE).await?;
         }
         for layer in wasm.sources() {
-            self.check_wasm(&layer.digest).await?;
+            self.source(layer).await?;
         }
         // Last, so that a manifest in the store means that its parts are there.
         self.store.put_as(&digest, bytes).await.map_err(|e| self.unstored(e))?;
@@ -158,7 +158,29 @@ impl Session<'_> {
 
     async fn config(&self, config: &Descriptor) -> Result<Bytes, ClientError> {
         self.fetch(config, "configuration", MAX_CONFIG_SIZE).await?;
-        self.store.read(&config.digest).await.map_err(|e| self.unstored(e))
+        let read = match self.store.read(&config.digest).await {
+            // What was damaged is gone now.
+            Err(StoreError::Corrupt { .. }) => {
+                self.fetch(config, "configuration", MAX_CONFIG_SIZE).await?;
+                self.store.read(&config.digest).await
+            }
+            read => read,
+        };
+        read.map_err(|e| self.unstored(e))
+    }
+
+    /// Refuses a layer that is no Wasm, but for a damaged copy of ours, which is fetched again.
+    async fn source(&self, layer: &Descriptor) -> Result<(), ClientError> {
+        let checked = self.check_wasm(&layer.digest).await;
+        if checked.is_ok() {
+            return checked;
+        }
+        self.store.distrust(&layer.digest);
+        if self.store.is_intact(&layer.digest).await.map_err(|e| self.unstored(e))? {
+            return checked;
+        }
+        self.fetch(layer, "layer", MAX_BLOB_SIZE).await?;
+        self.check_wasm(&layer.digest).await
     }
 
     /// Refuses an image that is too large as a whole, before any of its layers comes.
@@ -175,7 +197,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Streams a blob into the store, unless it is there.
+    /// Streams a blob into the store, unless it is there. Whether it is what its name says is
+    /// looked at by who reads it whole: a pull of what is known costs no hash.
     async fn fetch(
         &self,
         wanted: &Descriptor,
@@ -186,7 +209,8 @@ impl Session<'_> {
             let (reference, size) = (Box::new(self.reference.clone()), wanted.size);
             return Err(ClientError::TooLarge { reference, what, size, limit });
         }
-        if self.store.contains(&wanted.digest) {
+        let here = self.store.size(&wanted.digest).map_err(|e| self.unstored(e))?;
+        if here == Some(wanted.size) {
             return Ok(());
         }
         let named = foreign(self.reference);

@@ -25,6 +25,11 @@ impl Server {
         if !self.store.has_blob(repository, digest).await? {
             return Err(Error::BlobUnknown(digest.clone()));
         }
+        // What is damaged is not here: who pushes sends it again, and it costs less to look than to
+        // send.
+        if !self.store.content().is_intact(digest).await? {
+            return Err(Error::BlobUnknown(digest.clone()));
+        }
         // Who only asks is about to push, and will not send what is here.
         if !sends_body && !self.store.content().renew(digest).await? {
             return Err(Error::BlobUnknown(digest.clone()));

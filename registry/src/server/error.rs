@@ -194,8 +194,12 @@ fn decide_store(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::Abandoned => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
         StoreError::Io { .. }
         | StoreError::Index { .. }
+        | StoreError::IndexFile { .. }
+        | StoreError::IndexInUse(_)
+        | StoreError::IndexMissing(_)
+        | StoreError::IndexDamaged { .. }
         | StoreError::CorruptIndex { .. }
-        | StoreError::Corrupt(_) => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+        | StoreError::Corrupt { .. } => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
     }
 }
 

@@ -29,6 +29,9 @@ impl Server {
         if !accepts(headers, &found.media_type) {
             return Err(Error::NotAcceptable(found.media_type));
         }
+        if !self.store.content().is_intact(&found.digest).await? {
+            return Err(Error::ManifestUnknown);
+        }
         let body = if sends_body {
             Body::from(self.store.content().read(&found.digest).await?)
         } else {

@@ -27,6 +27,7 @@ impl Server {
             if let Some(source) = query.get("from") {
                 let source = source.parse().map_err(Error::Name)?;
                 if self.store.has_blob(&source, &digest).await?
+                    && self.store.content().is_intact(&digest).await?
                     && self.store.content().renew(&digest).await?
                 {
                     self.store.link_blob(&repository, &digest).await?;

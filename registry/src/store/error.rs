@@ -27,6 +27,39 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// The file of the index cannot be read or written.
+    #[error(
+        "cannot open the registry's index {}; check that this user may write it and that the disk is not full",
+        path.display()
+    )]
+    IndexFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("the registry's index {} is in use by another process; stop that one first", .0.display())]
+    IndexInUse(PathBuf),
+    /// It is not there, though there is content.
+    #[error(
+        "the registry's index {} is missing beside the content it names; restore the file from a backup, or remove {} and push your images again",
+        .0.display(), folder(.0)
+    )]
+    IndexMissing(PathBuf),
+    /// It is not an index, or damaged.
+    #[error(
+        "cannot read the registry's index {}; restore it from a backup, or remove {} and push your images again",
+        path.display(), folder(path)
+    )]
+    IndexDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<redb::Error>,
+    },
     /// An entry of the index does not decode.
     #[error("the index of repositories is corrupt at {key}")]
     CorruptIndex {
@@ -47,9 +80,14 @@ pub enum StoreError {
         /// What came.
         actual: Digest,
     },
-    /// What is on disk is not what its name says.
-    #[error("content {0} is corrupt on disk")]
-    Corrupt(Digest),
+    /// What was on disk is not what its name says.
+    #[error("content {digest} was damaged on disk and {} is removed; push or pull it again", path.display())]
+    Corrupt {
+        /// Its name.
+        digest: Digest,
+        /// Where it was.
+        path: PathBuf,
+    },
     /// More was written than the writer takes.
     #[error("content is larger than {limit} bytes")]
     TooLarge {
@@ -78,4 +116,9 @@ impl StoreError {
     pub(crate) fn index<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Index { doing, source: Box::new(source.into()) }
     }
+}
+
+/// The folder of all that the registry keeps.
+fn folder(index: &Path) -> std::path::Display<'_> {
+    index.parent().unwrap_or(index).display()
 }

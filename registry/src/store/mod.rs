@@ -22,6 +22,7 @@ use crate::reference::{Algorithm, Digest, Hasher};
 
 mod error;
 mod repositories;
+mod verify;
 mod writer;
 
 pub use error::StoreError;
@@ -29,6 +30,8 @@ pub use repositories::{
     Collected, ManifestName, Page, PutManifestError, Repositories, StoredManifest,
 };
 pub use writer::{BlobWriter, Written};
+
+use verify::{Stat, Verified};
 
 /// As large as one blob may be: what a guest of wasm32 can address.
 pub const MAX_BLOB_SIZE: u64 = 4 << 30;
@@ -50,6 +53,7 @@ struct Inner {
     /// Held while a blob gets its name and while one is removed for its age, so that a blob
     /// committed again at that moment is not lost.
     naming: Mutex<()>,
+    verified: Verified,
 }
 
 /// A blob found by [`ContentStore::blobs`].
@@ -76,7 +80,8 @@ impl ContentStore {
             let path = entry.map_err(StoreError::io("list", &uploads))?.path();
             fs::remove_file(&path).map_err(StoreError::io("remove stale upload", &path))?;
         }
-        Ok(Self { inner: Arc::new(Inner { blobs, uploads, naming: Mutex::new(()) }) })
+        let (naming, verified) = (Mutex::default(), Verified::default());
+        Ok(Self { inner: Arc::new(Inner { blobs, uploads, naming, verified }) })
     }
 
     /// Begins new content of at most [`MAX_BLOB_SIZE`] bytes.
@@ -142,7 +147,8 @@ impl ContentStore {
         Ok((file, metadata.len()))
     }
 
-    /// Reads a small blob ([`MAX_READ_SIZE`]) whole, and checks it against its name.
+    /// Reads a small blob ([`MAX_READ_SIZE`]) whole, and checks it against its name: one that is
+    /// not what it says is removed.
     pub async fn read(&self, digest: &Digest) -> Result<Bytes, StoreError> {
         let (store, digest) = (self.clone(), digest.clone());
         blocking(move || store.read_blocking(&digest)).await
@@ -158,6 +164,7 @@ impl ContentStore {
             }
             Err(error) => return Err(StoreError::io("open", &path)(error)),
         };
+        let seen = stat(&path)?;
         let mut content = Vec::new();
         file.take(MAX_READ_SIZE + 1)
             .read_to_end(&mut content)
@@ -166,7 +173,10 @@ impl ContentStore {
             return Err(StoreError::TooLarge { limit: MAX_READ_SIZE });
         }
         if Digest::with(digest.algorithm(), &content) != *digest {
-            return Err(StoreError::Corrupt(digest.clone()));
+            if let Some(seen) = seen {
+                self.discard(digest, seen)?;
+            }
+            return Err(StoreError::Corrupt { digest: digest.clone(), path });
         }
         Ok(content.into())
     }
@@ -222,7 +232,7 @@ impl ContentStore {
         let (store, digest) = (self.clone(), digest.clone());
         blocking(move || {
             let _naming = store.inner.naming.lock();
-            touch(&store.blob_path(&digest))
+            store.touch(&digest)
         })
         .await
     }
@@ -236,19 +246,36 @@ impl ContentStore {
         }
     }
 
-    /// Gives a finished, synced file its name, durably. If the blob is here already, that one
-    /// stays and counts as committed now.
+    /// Gives a finished, synced file its name, durably. If the blob is here already and known to
+    /// be whole, that one stays and counts as committed now.
     fn name(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
         let shard = path.parent().expect("a blob's path has a directory");
         self.make_shard(shard)?;
         let naming = self.inner.naming.lock();
-        if !touch(&path)? {
+        let is_whole = stat(&path)?.is_some_and(|seen| self.inner.verified.holds(digest, seen));
+        if !(is_whole && self.touch(digest)?) {
             file.persist(&path).map_err(|e| StoreError::io("name", &path)(e.error))?;
+            if let Some(seen) = stat(&path)? {
+                self.inner.verified.note(digest, seen);
+            }
         }
         drop(naming);
         // Synced even if the blob was there: who named it may not have got that far.
         platform::sync_dir(shard).map_err(StoreError::io("sync", shard))
+    }
+
+    /// Gives a blob the present time; answers whether it is here.
+    fn touch(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.blob_path(digest);
+        let before = stat(&path)?;
+        if !touch(&path)? {
+            return Ok(false);
+        }
+        if let (Some(before), Some(after)) = (before, stat(&path)?) {
+            self.inner.verified.follow(digest, before, after);
+        }
+        Ok(true)
     }
 
     fn make_shard(&self, shard: &Path) -> Result<(), StoreError> {
@@ -297,7 +324,7 @@ fn touch(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-fn stat(path: &Path) -> Result<Option<(u64, SystemTime)>, StoreError> {
+fn stat(path: &Path) -> Result<Option<Stat>, StoreError> {
     match fs::metadata(path) {
         Ok(metadata) => {
             let modified = metadata.modified().map_err(StoreError::io("look at", path))?;
@@ -308,7 +335,7 @@ fn stat(path: &Path) -> Result<Option<(u64, SystemTime)>, StoreError> {
     }
 }
 
-/// The digest of a file by an algorithm its writer did not use.
+/// The digest of a file.
 fn digest_file(path: &Path, algorithm: Algorithm) -> Result<Digest, StoreError> {
     let mut file = fs::File::open(path).map_err(StoreError::io("open", path))?;
     let mut hasher = Hasher::new(algorithm);

@@ -101,12 +101,54 @@ async fn the_same_content_may_be_committed_by_many_at_once() {
     assert_eq!(uploads(&dir), 0);
 }
 
+/// Changes a blob in place, as a failing disk does.
+fn damage(store: &ContentStore, digest: &Digest) {
+    let path = store.blob_path(digest);
+    let mut content = fs::read(&path).unwrap();
+    content[0] ^= 1;
+    fs::write(&path, content).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+}
+
 #[tokio::test]
-async fn content_that_rotted_on_disk_is_not_handed_out() {
+async fn content_that_rotted_on_disk_is_removed_and_told_with_its_file() {
     let (_dir, store) = store();
     let digest = store.put(Bytes::from_static(b"hello")).await.unwrap();
-    fs::write(store.blob_path(&digest), b"hullo").unwrap();
-    assert!(matches!(store.read(&digest).await, Err(StoreError::Corrupt(d)) if d == digest));
+    damage(&store, &digest);
+
+    let refused = store.read(&digest).await.unwrap_err();
+
+    assert!(matches!(&refused, StoreError::Corrupt { digest: d, .. } if *d == digest));
+    let file = store.blob_path(&digest);
+    assert!(refused.to_string().contains(file.to_str().unwrap()), "{refused}");
+    assert!(!store.contains(&digest));
+}
+
+#[tokio::test]
+async fn content_that_is_not_what_its_name_says_counts_as_missing_and_is_removed() {
+    let (dir, opened) = store();
+    let digest = opened.put(Bytes::from_static(b"hello")).await.unwrap();
+    assert!(opened.is_intact(&digest).await.unwrap());
+    assert!(opened.renew(&digest).await.unwrap());
+    damage(&opened, &digest);
+    let reopened = ContentStore::open(dir.path()).unwrap();
+    for store in [&opened, &reopened] {
+        assert!(!store.is_intact(&digest).await.unwrap());
+        assert!(!store.contains(&digest));
+        store.put(Bytes::from_static(b"hello")).await.unwrap();
+        assert!(store.is_intact(&digest).await.unwrap());
+        damage(store, &digest);
+    }
+}
+
+#[tokio::test]
+async fn content_committed_over_damaged_content_takes_its_place() {
+    let (_dir, store) = store();
+    let digest = store.put(Bytes::from_static(b"hello")).await.unwrap();
+    damage(&store, &digest);
+    store.put(Bytes::from_static(b"hello")).await.unwrap();
+    assert_eq!(store.read(&digest).await.unwrap(), "hello");
 }
 
 #[tokio::test]
@@ -123,12 +165,15 @@ async fn committing_again_makes_content_young_again() {
     let (_dir, store) = store();
     let digest = store.put(Bytes::from_static(b"x")).await.unwrap();
     let old = SystemTime::now() - Duration::from_secs(7200);
-    let file = fs::File::options().write(true).open(store.blob_path(&digest)).unwrap();
-    file.set_modified(old).unwrap();
+    let age = || {
+        let file = fs::File::options().write(true).open(store.blob_path(&digest)).unwrap();
+        file.set_modified(old).unwrap();
+    };
+    age();
     store.put(Bytes::from_static(b"x")).await.unwrap();
 
     let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
     assert!(!store.remove_older(&digest, an_hour_ago).unwrap());
-    file.set_modified(old).unwrap();
+    age();
     assert!(store.remove_older(&digest, an_hour_ago).unwrap());
 }

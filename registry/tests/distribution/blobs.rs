@@ -252,3 +252,25 @@ async fn bad_names_and_unknown_paths_are_refused() {
     let answer = registry.call(Method::PATCH, "/v2/a/manifests/v1", &[], "").await;
     assert_eq!(answer.refusal(), refused(405, "UNSUPPORTED"));
 }
+
+#[tokio::test]
+async fn a_damaged_blob_is_unknown_however_it_is_asked_for_until_it_is_pushed_again() {
+    let registry = Registry::new();
+    let digest = registry.push_blob("a", CONTENT).await;
+    let path = format!("/v2/a/blobs/{digest}");
+    let mount = format!("/v2/b/blobs/uploads/?mount={digest}&from=a");
+    for (method, path, missing) in [
+        (Method::HEAD, path.as_str(), 404),
+        (Method::GET, path.as_str(), 404),
+        (Method::POST, mount.as_str(), 202),
+    ] {
+        registry.damage(&digest);
+        let answer = registry.call(method.clone(), path, &[], "").await;
+        assert_eq!(answer.status.as_u16(), missing, "{method} {answer:?}");
+        assert!(!registry.store.content().contains(&digest));
+        registry.push_blob("a", CONTENT).await;
+        let answer = registry.call(method.clone(), path, &[], "").await;
+        assert!(answer.status.is_success(), "{method} {answer:?}");
+    }
+    assert_eq!(registry.get(&path).await.body, CONTENT);
+}

@@ -223,3 +223,43 @@ async fn over_tls_a_registry_is_trusted_by_the_given_ca_alone() {
     assert!(matches!(refused, ClientError::Unreachable { .. }), "{refused:?}");
     assert!(refused.chain().contains("certificate"), "{}", refused.chain());
 }
+
+#[tokio::test]
+async fn pushing_again_mends_what_the_registrys_disk_damaged() {
+    let setting = Setting::new().await;
+    let artifact = Artifact::build(module()).unwrap();
+    let to = setting.reference("team/hello:v1");
+    let writer = writer();
+    let push = || setting.client.push(&to, &writer, &artifact, silent());
+    push().await.unwrap();
+    for digest in [&artifact.layer_descriptor.digest, &artifact.config_descriptor.digest] {
+        setting.registry.damage(digest);
+        push().await.unwrap();
+        setting.pull("team/hello:v1").await.unwrap();
+        let content = setting.registry.store.content();
+        assert!(content.is_intact(digest).await.unwrap(), "{digest}");
+    }
+    setting.registry.damage(&artifact.layer_descriptor.digest);
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = ContentStore::open(dir.path()).unwrap();
+    let refused = setting.client.pull(&to, &Auth::Anonymous, &elsewhere).await.unwrap_err();
+    assert!(matches!(refused, ClientError::BlobUnknown { .. }), "{refused}");
+    assert!(refused.to_string().contains("push the image again"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_pull_mends_what_it_reads_damaged_in_the_store() {
+    let setting = Setting::new().await;
+    let artifact = Artifact::build(module()).unwrap();
+    let to = setting.reference("team/hello:v1");
+    setting.client.push(&to, &writer(), &artifact, silent()).await.unwrap();
+    setting.pull("team/hello:v1").await.unwrap();
+    for digest in [&artifact.layer_descriptor.digest, &artifact.config_descriptor.digest] {
+        let file = setting.store.blob_path(digest);
+        let mut content = std::fs::read(&file).unwrap();
+        content[0] ^= 1;
+        std::fs::write(&file, content).unwrap();
+        setting.pull("team/hello:v1").await.unwrap();
+        assert!(setting.store.is_intact(digest).await.unwrap(), "{digest}");
+    }
+}

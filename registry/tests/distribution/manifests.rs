@@ -201,3 +201,30 @@ async fn deleting_a_tag_leaves_the_manifest_and_deleting_that_leaves_nothing() {
     assert_eq!(registry.get("/v2/a/b/manifests/v2").await.status, 404);
     assert_eq!(registry.get("/v2/a/b/tags/list").await.json()["tags"], json!([]));
 }
+
+#[tokio::test]
+async fn a_manifest_over_damaged_content_is_refused_with_what_must_be_pushed() {
+    let registry = with_blobs(b"layer").await;
+    let digest = Digest::of(b"layer");
+    registry.damage(&digest);
+    let answer = registry.push_manifest("a/b", "v1", &manifest(b"layer")).await;
+    assert_eq!(answer.refusal(), refused(404, "MANIFEST_BLOB_UNKNOWN"));
+    assert_eq!(answer.json()["errors"][0]["detail"][0]["digest"], digest.as_str());
+    registry.push_blob("a/b", b"layer").await;
+    assert_eq!(registry.push_manifest("a/b", "v1", &manifest(b"layer")).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_unknown_until_it_is_pushed_again() {
+    let registry = with_blobs(b"layer").await;
+    let value = manifest(b"layer");
+    let digest = Digest::of(value.to_string().as_bytes());
+    for method in [Method::GET, Method::HEAD] {
+        assert_eq!(registry.push_manifest("a/b", "v1", &value).await.status, 201);
+        registry.damage(&digest);
+        let answer = registry.call(method, "/v2/a/b/manifests/v1", &[], "").await;
+        assert_eq!(answer.status, 404, "{answer:?}");
+    }
+    registry.push_manifest("a/b", "v1", &value).await;
+    assert_eq!(registry.get("/v2/a/b/manifests/v1").await.body, value.to_string());
+}

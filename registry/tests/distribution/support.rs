@@ -1,6 +1,7 @@
 //! A registry for one test, in process or on a listener, and requests to it.
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -169,6 +170,17 @@ impl Registry {
         let answer = self.call(Method::POST, &path, &[], content.to_vec()).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         digest
+    }
+
+    /// Changes a byte of content on disk.
+    pub fn damage(&self, digest: &Digest) {
+        let path = self.store.content().blob_path(digest);
+        let mut content = std::fs::read(&path).unwrap();
+        content[0] ^= 1;
+        std::fs::write(&path, content).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        // The clock of a file system may tick more slowly than we push.
+        file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
     }
 
     /// Pushes a manifest under a tag or digest.

@@ -103,6 +103,13 @@ impl Index {
         true
     }
 
+    /// Every reference that names an image.
+    pub(super) fn names(&self, id: &ImageRef) -> Vec<String> {
+        let entry = self.images.get(&id.0);
+        let names = entry.into_iter().flat_map(|entry| entry.tags.iter().chain(&entry.digests));
+        names.cloned().collect()
+    }
+
     /// Whether an image that has a root file system is known by this digest.
     pub(super) fn has_rootfs(&self, id: &ImageRef) -> bool {
         self.get(id).is_some_and(StoredImage::has_rootfs)

@@ -8,6 +8,7 @@
 //! pulled, and swept likewise, but not from under a container.
 
 mod component;
+mod damage;
 mod index;
 mod programs;
 mod stored;
@@ -31,6 +32,7 @@ use tokio::sync::RwLock;
 use crate::cri::{AuthConfig, Image, ImageRef, RuntimeError};
 use crate::platform;
 use crate::rootfs::{self, RootfsError};
+use damage::Damaged;
 use index::Index;
 
 pub use component::StoredComponent;
@@ -94,6 +96,7 @@ pub struct Images {
     unpacking: Mutex<HashMap<ImageRef, Turn>>,
     /// Root file systems that containers use.
     leases: Mutex<HashMap<ImageRef, Weak<()>>>,
+    damaged: Mutex<Damaged>,
 }
 
 impl Images {
@@ -115,6 +118,7 @@ impl Images {
             pulls: Mutex::default(),
             unpacking: Mutex::default(),
             leases: Mutex::default(),
+            damaged: Mutex::default(),
         })
     }
 
@@ -168,15 +172,16 @@ impl Images {
             password,
         });
         let mut failures = Vec::new();
-        for reference in self.candidates(image)? {
-            match self.pull_from(&reference, &auth).await {
+        let candidates = self.candidates(image)?;
+        for reference in &candidates {
+            match self.pull_from(reference, &auth).await {
                 Ok(id) => return Ok(id),
-                Err(PullError::Client(error)) => failures.push((reference, error)),
-                Err(PullError::Rootfs(error)) => return Err(unfit(&reference, error)),
+                Err(PullError::Client(error)) => failures.push((reference.clone(), error)),
+                Err(PullError::Rootfs(error)) => return Err(unfit(reference, error)),
                 Err(PullError::Images(error)) => return Err(broken(error)),
             }
         }
-        Err(refusal(image, failures))
+        Err(self.damaged.lock().explain(&candidates, refusal(image, failures)))
     }
 
     /// The image a reference or digest names, if it is here.
@@ -228,11 +233,16 @@ impl Images {
 
     async fn fetch(&self, reference: &Reference, auth: &Auth) -> Result<ImageRef, PullError> {
         let _coming = self.sweeping.read().await;
-        let pulled = self.client.pull(reference, auth, &self.store).await?;
+        let mut pulled = self.client.pull(reference, auth, &self.store).await?;
+        let is_here = self.is_here(&self.index.lock(), &ImageRef(pulled.digest.to_string()));
+        if !is_here && !self.are_intact(&pulled).await? {
+            // What was damaged is gone now.
+            pulled = self.client.pull(reference, auth, &self.store).await?;
+        }
+        let id = ImageRef(pulled.digest.to_string());
         let mut names =
             vec![reference.to_string(), reference.at(pulled.digest.clone()).to_string()];
         names.extend(pulled.index.clone().map(|index| reference.at(index).to_string()));
-        let id = ImageRef(pulled.digest.to_string());
         // Another name of the same image may be pulled as well, and a container use its files.
         in_turn(
             &self.unpacking,
@@ -287,7 +297,7 @@ impl Images {
     /// Names an image that is here whole by what it was pulled by this time.
     fn rename_known(&self, names: &[String], id: &ImageRef) -> Result<bool, ImagesError> {
         let mut index = self.index.lock();
-        if index.has_rootfs(id) && !self.rootfs_folder(id).is_dir() {
+        if !self.is_here(&index, id) {
             return Ok(false);
         }
         let known = index.name(names, id);
@@ -295,6 +305,12 @@ impl Images {
             index.write(&self.folder)?;
         }
         Ok(known)
+    }
+
+    /// Whether an image is known, and its files are unpacked if it has some.
+    fn is_here(&self, index: &Index, id: &ImageRef) -> bool {
+        let is_known = index.get(id).is_some();
+        is_known && (!index.has_rootfs(id) || self.rootfs_folder(id).is_dir())
     }
 
     /// The folders of root file systems that containers use.
@@ -314,6 +330,7 @@ impl Images {
         let mut index = self.index.lock();
         index.add(names, &id, image);
         index.write(&self.folder)?;
+        self.damaged.lock().forget(names);
         Ok(id)
     }
 }

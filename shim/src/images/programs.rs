@@ -33,7 +33,12 @@ impl Program {
         self.path.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Fetches its bytes, on a thread that may block.
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fetches its bytes, on a thread that may block; refuses what its digest does not name.
     pub fn reader(self) -> impl FnOnce() -> io::Result<Vec<u8>> + Send {
         move || {
             let file = File::open(&self.path)?;
@@ -42,6 +47,11 @@ impl Program {
             if bytes.len() as u64 > MAX_PROGRAM {
                 let why = format!("it is larger than {} MiB", MAX_PROGRAM >> 20);
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+            }
+            let is_named = |digest: Digest| Digest::with(digest.algorithm(), &bytes) == digest;
+            if !self.digest.parse().is_ok_and(is_named) {
+                let why = "its content is not what its digest says";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
             Ok(bytes)
         }

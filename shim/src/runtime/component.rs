@@ -1,13 +1,14 @@
 //! What a container runs, ready to be started: one component, or those of a Spin application.
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::sandbox::Sandbox;
 use super::{Shim, chain};
 use crate::cri::{ContainerConfig, ImageRef, OwnFiles, RuntimeError};
-use crate::engine::Artifact;
+use crate::engine::{Artifact, EngineError};
 use crate::function::{self, Routes};
 use crate::guest::{Environment, EnvironmentError, Root, Staging};
-use crate::images::{Lease, StoredComponent, StoredImage};
+use crate::images::{Lease, Program, StoredComponent, StoredImage};
 
 /// Bytes of a `.wasm` file that compiles so fast that nobody need be told: some 100 ms.
 const QUICK: u64 = 256 << 10;
@@ -52,9 +53,11 @@ impl Shim {
                 self.node.tell_compiling(sandbox, &config.name);
                 is_told = true;
             }
-            let artifact = self.node.engine.prepare(&digest, program.reader()).await;
-            let artifact =
-                artifact.map_err(|error| not_runnable(&config.image, &stored.id, chain(&error)))?;
+            let read = program.clone().reader();
+            let artifact = match self.node.engine.prepare(&digest, read).await {
+                Ok(artifact) => artifact,
+                Err(error) => return Err(self.refusal(config, &stored, &program, error).await),
+            };
             if matches!(routes, Routes::Spin(_)) && artifact.function().is_none() {
                 let why = "requests cannot reach it: it exports no wasi:http/incoming-handler";
                 return Err(not_runnable(&config.image, &stored.id, why.to_owned()));
@@ -62,6 +65,25 @@ impl Shim {
             components.push(Component { artifact, stored, lease });
         }
         Ok((components, routes))
+    }
+
+    /// Why a component cannot be prepared: its image is blamed only for bytes that are its own.
+    async fn refusal(
+        &self,
+        config: &ContainerConfig,
+        component: &StoredComponent,
+        program: &Program,
+        error: EngineError,
+    ) -> RuntimeError {
+        let id = &config.image;
+        match error {
+            EngineError::Read(source) if source.kind() != ErrorKind::FileTooLarge => {
+                let doing = format!("cannot read {}", program.path().display());
+                let damaged = self.images.forget_damaged(id, program).await;
+                damaged.unwrap_or(RuntimeError::Io { doing, source })
+            }
+            error => not_runnable(id, &component.id, chain(&error)),
+        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! Manifests in a repository: found by tag or digest, written only when complete.
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use redb::{ReadableTable as _, WriteTransaction};
 
@@ -54,7 +56,7 @@ pub enum PutManifestError {
 
 impl Repositories {
     /// Stores a manifest, and lets the tag name it if it is named by one. Every blob and manifest
-    /// that it needs must be in the repository.
+    /// that it needs must be in the repository, and whole on disk.
     pub async fn put_manifest(
         &self,
         repository: &RepositoryName,
@@ -80,15 +82,29 @@ impl Repositories {
             size: bytes.len() as u64,
             subject: manifest.subject().map(|subject| subject.digest.clone()),
         };
+        let lost = self.lost(&manifest).await?;
         self.content().put_as(&stored.digest, bytes).await?;
         let (this, repository, name) = (self.clone(), repository.clone(), name.clone());
         blocking(move || {
             this.write("write a manifest", |transaction| {
-                insert(transaction, &repository, &name, &manifest, &stored)
+                insert(transaction, &repository, &name, (&manifest, &lost), &stored)
             })?;
             Ok(stored)
         })
         .await
+    }
+
+    /// What a manifest needs and the disk does not have, whatever the index says.
+    async fn lost(&self, manifest: &Manifest) -> Result<HashSet<Digest>, StoreError> {
+        let needed = manifest.blobs().chain(manifest.manifests());
+        let needed: HashSet<Digest> = needed.map(|needed| needed.digest.clone()).collect();
+        let mut lost = HashSet::new();
+        for digest in needed {
+            if !self.content().is_intact(&digest).await? {
+                lost.insert(digest);
+            }
+        }
+        Ok(lost)
     }
 
     /// Finds a manifest.
@@ -151,7 +167,7 @@ fn insert(
     transaction: &WriteTransaction,
     repository: &RepositoryName,
     name: &ManifestName,
-    manifest: &Manifest,
+    (manifest, lost): (&Manifest, &HashSet<Digest>),
     stored: &StoredManifest,
 ) -> Result<(), PutManifestError> {
     const DOING: &str = "write a manifest";
@@ -162,13 +178,15 @@ fn insert(
     let mut missing = Vec::new();
     for blob in manifest.blobs() {
         let key = (repository, blob.digest.as_str());
-        if links.get(key).map_err(StoreError::index(DOING))?.is_none() {
+        let linked = links.get(key).map_err(StoreError::index(DOING))?;
+        if linked.is_none() || lost.contains(&blob.digest) {
             missing.push(blob.digest.clone());
         }
     }
     for needed in manifest.manifests() {
         let key = (repository, needed.digest.as_str());
-        if manifests.get(key).map_err(StoreError::index(DOING))?.is_none() {
+        let known = manifests.get(key).map_err(StoreError::index(DOING))?;
+        if known.is_none() || lost.contains(&needed.digest) {
             missing.push(needed.digest.clone());
         }
     }

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use tokio::sync::Notify;
 
 use super::{ContentStore, StoreError, blocking};
@@ -15,16 +15,15 @@ use crate::manifest::Descriptor;
 use crate::reference::{Digest, RepositoryName, Tag};
 
 mod garbage;
+mod index;
 mod manifests;
 mod tables;
 
 pub use garbage::Collected;
 pub use manifests::{ManifestName, PutManifestError, StoredManifest};
 
+use index::Index;
 use tables::{LINKS, REFERRERS, REPOSITORIES, TAGS};
-
-/// Pages of the index kept in memory: it is small and read seldom.
-const CACHE_BYTES: usize = 2 << 20;
 
 /// As many rows as a table may have, over all repositories: a bound on the index (about 300 MB)
 /// far above what a cluster's own registry is for.
@@ -39,7 +38,7 @@ pub struct Repositories {
 #[derive(Debug)]
 struct Shared {
     content: ContentStore,
-    index: Database,
+    index: Index,
     /// Told when something was deleted, so that its content goes soon.
     deleted: Notify,
 }
@@ -63,18 +62,13 @@ impl<T> Page<T> {
 }
 
 impl Repositories {
-    /// Opens the registry's state in `dir`, which is made if it is missing.
+    /// Opens the registry's state in `dir`, which is made if it is missing. An index that is
+    /// missing beside content was lost, and is refused.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let content = ContentStore::open(&dir)?;
-        let index = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(dir.as_ref().join("index.redb"))
-            .map_err(StoreError::index("open the tables"))?;
-        let this = Self { shared: Arc::new(Shared { content, index, deleted: Notify::new() }) };
-        this.write("create the tables", |transaction| {
-            tables::create(transaction).map_err(StoreError::index("create the tables"))
-        })?;
-        Ok(this)
+        let path = dir.as_ref().join("index.redb");
+        let index = Index::open(&path, || Ok(content.blobs()?.is_empty()))?;
+        Ok(Self { shared: Arc::new(Shared { content, index, deleted: Notify::new() }) })
     }
 
     /// The content itself.
@@ -238,8 +232,10 @@ impl Repositories {
     ) -> Result<T, StoreError> {
         let this = self.clone();
         blocking(move || {
-            let transaction = this.shared.index.begin_read().map_err(StoreError::index(doing))?;
-            work(&transaction)
+            this.shared.index.with(|index| {
+                let transaction = index.begin_read().map_err(StoreError::index(doing))?;
+                work(&transaction)
+            })
         })
         .await
     }
@@ -250,10 +246,12 @@ impl Repositories {
         doing: &'static str,
         work: impl FnOnce(&WriteTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let transaction = self.shared.index.begin_write().map_err(StoreError::index(doing))?;
-        let done = work(&transaction)?;
-        transaction.commit().map_err(StoreError::index(doing))?;
-        Ok(done)
+        self.shared.index.with(|index| {
+            let transaction = index.begin_write().map_err(StoreError::index(doing))?;
+            let done = work(&transaction)?;
+            transaction.commit().map_err(StoreError::index(doing))?;
+            Ok(done)
+        })
     }
 }
 
