@@ -404,8 +404,10 @@ fn a_hook_sleeps_no_longer_than_the_pod_has_to_end() {
     assert_eq!(create_errors(&pod(6)), [refusal(6)]);
     assert_eq!(create_errors(&pod(-1)), [refusal(-1)]);
     assert!(create(&pod(5)).is_ok() && create(&pod(0)).is_ok());
-    let labelled = with(&pod(6), "/metadata/labels", json!({"a": "b"}));
-    assert!(update(&pod(6), &labelled).is_ok(), "one that is there can be let go");
+    let seconds = "/spec/containers/0/lifecycle/preStop/sleep/seconds";
+    let stored = with(&create(&pod(5)).unwrap(), seconds, json!(6));
+    let released = with(&stored, "/metadata/labels", json!({"a": "b"}));
+    assert!(update(&stored, &released).is_ok(), "one that is there can be let go");
 }
 
 #[test]
