@@ -124,7 +124,9 @@ async fn services(args: &Args, session: &Session, running: &Running) -> Result<V
     let services = targets::objects(session, &[target], &selection).await?;
     let ingresses = session.catalog().await?.find("ingresses.networking.k8s.io")?;
     let ingresses = session.get(&ingresses.path(None, None)).await?;
-    let ingresses = ingresses["items"].as_array().cloned().unwrap_or_default();
+    let mut ingresses = ingresses["items"].as_array().cloned().unwrap_or_default();
+    // Those of a class that is not the gateway's have no address.
+    ingresses.retain(|ingress| ingress["status"]["loadBalancer"]["ingress"].is_array());
     let wanted = |service: &&Value| {
         let selector = &service["spec"]["selector"];
         args.name.is_some() || selector.as_object().is_some_and(|selector| !selector.is_empty())
@@ -152,14 +154,20 @@ fn addresses(service: &Value, ingresses: &[Value], running: &Running) -> Value {
             if namespace == "default" { name.to_owned() } else { format!("{name}.{namespace}") };
         from_here.push(format!("http://{host}.localhost:{gateway}/"));
     }
+    let gateway_tls = running.gateway_tls.rsplit(':').next().unwrap_or_default();
     for ingress in ingresses.iter().filter(|i| i["metadata"]["namespace"] == metadata["namespace"])
     {
+        let tls: Vec<&Value> = ingress["spec"]["tls"].as_array().into_iter().flatten().collect();
         for rule in ingress["spec"]["rules"].as_array().into_iter().flatten() {
             for path in rule["http"]["paths"].as_array().into_iter().flatten() {
                 if text(&path["backend"]["service"]["name"]) == name {
                     let host = rule["host"].as_str().unwrap_or("localhost");
                     let path = path["path"].as_str().unwrap_or("/");
                     from_here.push(format!("http://{host}:{gateway}{path}"));
+                    let hosts = |tls: &&Value| tls["hosts"].as_array().cloned().unwrap_or_default();
+                    if tls.iter().flat_map(hosts).any(|secured| secured == host) {
+                        from_here.push(format!("https://{host}:{gateway_tls}{path}"));
+                    }
                 }
             }
         }

@@ -17,8 +17,8 @@ pub use informer::{Change, Changes, Index, Informer, Informers, Metadata};
 pub use crate::api::cron::{Schedule, time_zone};
 pub use crate::api::indexes::Indexes;
 pub use crate::api::{
-    LabelSelector, ObjectKey, Quantity, QuantityError, SelectorError, User, int_or_string,
-    is_sidecar, names, resource_requests, sidecars, tolerates,
+    GATEWAY_CLASS, GATEWAY_CONTROLLER, LabelSelector, ObjectKey, Quantity, QuantityError,
+    SelectorError, User, int_or_string, is_sidecar, names, resource_requests, sidecars, tolerates,
 };
 
 /// The HTTP status code of an answer that refuses; none if there was no answer.

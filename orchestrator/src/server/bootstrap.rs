@@ -11,7 +11,7 @@ use super::errors::storage_error;
 use super::path::ResourcePath;
 use super::query::{FieldValidation, Query, WriteOptions};
 use super::{Server, write};
-use crate::api::{ApiError, User};
+use crate::api::{self, ApiError, User};
 use crate::apis;
 use crate::auth::pki::KUBERNETES_SERVICE_IP;
 use crate::storage::StorageError;
@@ -80,6 +80,11 @@ async fn made(server: &Server, facts: &Bootstrap) -> Result<(), ApiError> {
         });
         ensure(server, "scheduling.k8s.io", "v1", "priorityclasses", "", class).await?;
     }
+    let class = json!({
+        "metadata": {"name": api::GATEWAY_CLASS},
+        "spec": {"controller": api::GATEWAY_CONTROLLER},
+    });
+    ensure(server, "networking.k8s.io", "v1", "ingressclasses", "", class).await?;
     for name in apis::node::WASM_CLASSES {
         let class = json!({"metadata": {"name": name}, "handler": name});
         ensure(server, "node.k8s.io", "v1", "runtimeclasses", "", class).await?;

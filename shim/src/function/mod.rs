@@ -66,9 +66,12 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// those, a few milliseconds of work for a usual function.
 pub const MAX_QUEUE: usize = 1024;
 
-/// A failing function reports at most one request per this time; the others
-/// are counted with it. Events are for people.
+/// A failing function reports at most one request per this time, after a first few; the others
+/// are counted with the next. Events are for people; the log has them all.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Requests reported at once: different mistakes often come together.
+const REPORT_BURST: u32 = 10;
 
 /// Hears of requests that ended badly.
 pub type Report = Box<dyn Fn(ExitReason, String) + Send + Sync>;
@@ -135,11 +138,23 @@ struct Inner {
     reports: Reports,
 }
 
-/// When something was reported last, and how much was not since.
+/// What was reported, and how much was not since.
 struct Reports {
     began: Instant,
-    next_millis: AtomicU64,
+    /// When all that was reported would have been, at an even pace.
+    paced_millis: AtomicU64,
     unsaid: AtomicU64,
+}
+
+impl Reports {
+    /// Whether something may be reported now, which it then is.
+    fn may_tell(&self) -> bool {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let every = REPORT_EVERY.as_millis() as u64;
+        let ahead = every * u64::from(REPORT_BURST - 1);
+        let next = |paced: u64| (paced <= now + ahead).then_some(paced.max(now) + every);
+        self.paced_millis.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
 }
 
 impl Function {
@@ -150,7 +165,7 @@ impl Function {
         let slots = Arc::new(Semaphore::new(setup.concurrency));
         let reports = Reports {
             began: Instant::now(),
-            next_millis: AtomicU64::new(0),
+            paced_millis: AtomicU64::new(0),
             unsaid: AtomicU64::new(0),
         };
         let is_spin = matches!(setup.routes, Routes::Spin(_));
@@ -260,17 +275,14 @@ impl Inner {
         tokio::time::timeout_at(deadline, self.slots.clone().acquire_owned()).await.ok()?.ok()
     }
 
-    /// Tells of a request that ended badly, unless one was told of just now.
+    /// Tells of a request that ended badly, unless many were told of just now.
     fn report(&self, reason: ExitReason, message: String) {
-        let now = u64::try_from(self.reports.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let next = now + REPORT_EVERY.as_millis() as u64;
-        let due = |due| (due <= now).then_some(next);
+        self.setup.log.note(&message);
         let order = Ordering::Relaxed;
-        if self.reports.next_millis.fetch_update(order, order, due).is_err() {
+        if !self.reports.may_tell() {
             self.reports.unsaid.fetch_add(1, order);
             return;
         }
-        self.setup.log.note(&message);
         let message = match self.reports.unsaid.swap(0, order) {
             0 => message,
             more => format!("{message} (and {more} more requests that ended badly)"),
@@ -293,5 +305,21 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failures_are_told_and_then_one_now_and_then() {
+        let reports = Reports {
+            began: Instant::now(),
+            paced_millis: AtomicU64::new(0),
+            unsaid: AtomicU64::new(0),
+        };
+        let told = (0..1_000).filter(|_| reports.may_tell()).count();
+        assert_eq!(told, REPORT_BURST as usize);
     }
 }

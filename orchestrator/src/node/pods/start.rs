@@ -74,6 +74,8 @@ impl Worker {
 
     async fn try_start(&mut self, container: &Container, objects: &Objects) -> Result<(), Failure> {
         let image = self.image(container, objects).await?;
+        // What a pull said before is no news while the image is compiled.
+        self.waiting.remove(&container.name);
         let config = self.config(container, image, objects)?;
         let Some(sandbox) = self.sandbox.clone() else { return Err(self.lost()) };
         self.count_failure(container);

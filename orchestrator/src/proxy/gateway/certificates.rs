@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -22,7 +22,7 @@ use rustls::sign::CertifiedKey;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
-use super::routes::is_ours;
+use super::routes::Classes;
 use crate::client::{Informers, ObjectKey};
 use crate::proxy::changes::{PAUSE, Wakeup};
 
@@ -112,15 +112,17 @@ impl Certificates {
     /// Follows Ingresses and Secrets until it is dropped.
     pub(in crate::proxy) async fn follow(&self, informers: &Informers) {
         let (ingresses, secrets) = (informers.of::<Ingress>(), informers.of::<Secret>());
+        let classes = informers.of::<IngressClass>();
         let wakeup = Wakeup::default();
         wakeup.on(&ingresses);
+        wakeup.on(&classes);
         wakeup.on(&secrets);
-        tokio::join!(ingresses.synced(), secrets.synced());
+        tokio::join!(ingresses.synced(), classes.synced(), secrets.synced());
         let mut read = Read::new();
         loop {
             let mut table = Table::default();
             let mut kept = Read::new();
-            for (host, key) in wanted(&ingresses.list()) {
+            for (host, key) in wanted(&ingresses.list(), &Classes::of(&classes.list())) {
                 let found = kept.entry(key.clone()).or_insert_with(|| {
                     let secret = secrets.get(&object_key(&key));
                     self.read(&key, secret.as_deref(), read.remove(&key))
@@ -229,8 +231,8 @@ impl Table {
 
 /// Which host should have the certificate of which Secret; of two Ingresses
 /// that name a host the older one comes first.
-fn wanted(ingresses: &[Arc<Ingress>]) -> Vec<(String, Key)> {
-    let mut ours: Vec<&Arc<Ingress>> = ingresses.iter().filter(|i| is_ours(i)).collect();
+fn wanted(ingresses: &[Arc<Ingress>], classes: &Classes) -> Vec<(String, Key)> {
+    let mut ours: Vec<&Arc<Ingress>> = ingresses.iter().filter(|i| classes.take(i)).collect();
     ours.sort_by_key(|ingress| {
         let metadata = &ingress.metadata;
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -306,36 +308,39 @@ mod tests {
     #[test]
     fn each_host_has_the_secret_of_the_oldest_ingress_that_names_it() {
         let rules = json!([{"host": "rule.example"}]);
-        let found = wanted(&[
-            ingress(
-                "young",
-                "2026-02-01T00:00:00Z",
-                json!({
-                    "tls": [{"hosts": ["a.example"], "secretName": "young"}],
-                }),
-            ),
-            ingress(
-                "old",
-                "2026-01-01T00:00:00Z",
-                json!({
-                    "tls": [{"hosts": ["A.example", "*.b.example"], "secretName": "old"}],
-                }),
-            ),
-            ingress(
-                "hostless",
-                "2026-03-01T00:00:00Z",
-                json!({
-                    "rules": rules, "tls": [{"secretName": "bare"}, {"hosts": ["none.example"]}],
-                }),
-            ),
-            ingress(
-                "other",
-                "2026-01-01T00:00:00Z",
-                json!({
-                    "ingressClassName": "nginx", "tls": [{"hosts": ["x"], "secretName": "x"}],
-                }),
-            ),
-        ]);
+        let found = wanted(
+            &[
+                ingress(
+                    "young",
+                    "2026-02-01T00:00:00Z",
+                    json!({
+                        "tls": [{"hosts": ["a.example"], "secretName": "young"}],
+                    }),
+                ),
+                ingress(
+                    "old",
+                    "2026-01-01T00:00:00Z",
+                    json!({
+                        "tls": [{"hosts": ["A.example", "*.b.example"], "secretName": "old"}],
+                    }),
+                ),
+                ingress(
+                    "hostless",
+                    "2026-03-01T00:00:00Z",
+                    json!({
+                        "rules": rules, "tls": [{"secretName": "bare"}, {"hosts": ["none.example"]}],
+                    }),
+                ),
+                ingress(
+                    "other",
+                    "2026-01-01T00:00:00Z",
+                    json!({
+                        "ingressClassName": "nginx", "tls": [{"hosts": ["x"], "secretName": "x"}],
+                    }),
+                ),
+            ],
+            &Classes::first(),
+        );
         assert_eq!(
             found,
             [

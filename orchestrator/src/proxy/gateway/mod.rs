@@ -17,7 +17,7 @@ use http::StatusCode;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use parking_lot::RwLock;
 use shim::network::{Closing, Opening, Switch, leftover};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 pub(super) use self::certificates::Certificates;
 pub use self::certificates::Issue;
 use self::forward::{Caller, Forwarder};
-use self::routes::Routes;
+use self::routes::{Classes, Routes};
 pub(super) use self::status::run as keep_status;
 use super::Tasks;
 use super::changes::{PAUSE, Wakeup};
@@ -57,12 +57,15 @@ pub(super) type Shared = Arc<RwLock<Arc<Routes>>>;
 /// `complete` is notified once they are known.
 pub(super) async fn follow(informers: &Informers, shared: &Shared, complete: &Notify) {
     let (ingresses, services) = (informers.of::<Ingress>(), informers.of::<Service>());
+    let classes = informers.of::<IngressClass>();
     let wakeup = Wakeup::default();
     wakeup.on(&ingresses);
+    wakeup.on(&classes);
     wakeup.on(&services);
-    tokio::join!(ingresses.synced(), services.synced());
+    tokio::join!(ingresses.synced(), classes.synced(), services.synced());
     loop {
-        let routes = Routes::new(&ingresses.list(), &services.list());
+        let ours = Classes::of(&classes.list());
+        let routes = Routes::new(&ingresses.list(), &ours, &services.list());
         *shared.write() = Arc::new(routes);
         complete.notify_one();
         sleep(PAUSE).await;

@@ -1,14 +1,15 @@
 //! Writes the gateway's address into the status of the Ingresses it serves.
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::routes::is_ours;
+use super::routes::Classes;
 use crate::client::Informers;
 
 /// How long until an Ingress whose status could not be written is tried again.
@@ -16,7 +17,8 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Keeps every status right until it is dropped.
 pub(in crate::proxy) async fn run(client: &Client, informers: &Informers, address: IpAddr) {
-    let ingresses = informers.of::<Ingress>();
+    let (ingresses, classes) = (informers.of::<Ingress>(), informers.of::<IngressClass>());
+    classes.synced().await;
     let mut changes = ingresses.subscribe();
     let mut failed = Vec::new();
     loop {
@@ -30,9 +32,9 @@ pub(in crate::proxy) async fn run(client: &Client, informers: &Informers, addres
             },
             None => changes.next().await,
         };
-        let Some(patch) = ingresses.get(&key).and_then(|ingress| plan(&ingress, address)) else {
-            continue;
-        };
+        let ours = |ingress: &Arc<Ingress>| Classes::of(&classes.list()).take(ingress);
+        let ingress = ingresses.get(&key).filter(ours);
+        let Some(patch) = ingress.and_then(|ingress| plan(&ingress, address)) else { continue };
         let api = Api::<Ingress>::namespaced(client.clone(), &key.namespace);
         let written =
             api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
@@ -45,7 +47,7 @@ pub(in crate::proxy) async fn run(client: &Client, informers: &Informers, addres
     }
 }
 
-/// The change to an Ingress that is ours and does not have the address.
+/// The change to an Ingress that does not have the address.
 fn plan(ingress: &Ingress, address: IpAddr) -> Option<Value> {
     let wanted = address.to_string();
     let actual: Vec<Option<&str>> = ingress
@@ -55,7 +57,7 @@ fn plan(ingress: &Ingress, address: IpAddr) -> Option<Value> {
         .flatten()
         .map(|point| point.ip.as_deref())
         .collect();
-    if !is_ours(ingress) || actual == [Some(wanted.as_str())] {
+    if actual == [Some(wanted.as_str())] {
         return None;
     }
     Some(json!({"status": {"loadBalancer": {"ingress": [{"ip": wanted}]}}}))
@@ -65,23 +67,21 @@ fn plan(ingress: &Ingress, address: IpAddr) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn ingress(class: &str, status: Value) -> Ingress {
+    fn ingress(status: Value) -> Ingress {
         serde_json::from_value(json!({
             "metadata": {"name": "web", "namespace": "default"},
-            "spec": {"ingressClassName": class},
             "status": status,
         }))
         .unwrap()
     }
 
     #[test]
-    fn the_status_is_written_once_and_only_to_ours() {
+    fn the_status_is_written_once() {
         let address = "127.0.0.1".parse().unwrap();
-        let patch = plan(&ingress("podium", json!({})), address).unwrap();
+        let patch = plan(&ingress(json!({})), address).unwrap();
         assert_eq!(patch["status"]["loadBalancer"]["ingress"][0]["ip"], "127.0.0.1");
-        assert_eq!(plan(&ingress("podium", patch["status"].clone()), address), None);
-        assert_eq!(plan(&ingress("nginx", json!({})), address), None);
+        assert_eq!(plan(&ingress(patch["status"].clone()), address), None);
         let elsewhere = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
-        assert!(plan(&ingress("podium", elsewhere), address).is_some());
+        assert!(plan(&ingress(elsewhere), address).is_some());
     }
 }

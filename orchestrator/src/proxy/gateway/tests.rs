@@ -91,7 +91,11 @@ impl Gateway {
             "metadata": {"name": "web", "namespace": "default"},
             "spec": {"clusterIP": "10.43.0.9", "ports": [{"port": 80}]},
         });
-        let routes = Routes::new(&[], &[Arc::new(serde_json::from_value(service).unwrap())]);
+        let routes = Routes::new(
+            &[],
+            &Default::default(),
+            &[Arc::new(serde_json::from_value(service).unwrap())],
+        );
         let shared = Arc::new(RwLock::new(Arc::new(routes)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -16,10 +16,10 @@ use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend}
 
 use crate::proxy::rules::cluster_ip;
 
-/// The class of the Ingresses that are ours.
-pub const CLASS: &str = "podium";
-/// Where the class stood before it was a field.
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+mod classes;
+
+pub use classes::Classes;
+
 /// Names below it are this machine's, to every resolver (RFC 6761).
 const LOCALHOST: &str = "localhost";
 /// The namespace of `NAME.localhost`.
@@ -62,20 +62,12 @@ struct Route {
     target: Target,
 }
 
-/// Whether the gateway should serve this Ingress: it names our class, or none.
-pub fn is_ours(ingress: &Ingress) -> bool {
-    let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
-    let annotations = ingress.metadata.annotations.as_ref();
-    let annotation = annotations.and_then(|all| all.get(CLASS_ANNOTATION)).map(String::as_str);
-    class.or(annotation).is_none_or(|class| class == CLASS)
-}
-
 /// Services by namespace and name.
 type Services<'a> = HashMap<(&'a str, &'a str), &'a ServiceSpec>;
 
 impl Routes {
     /// The routes that these objects ask for.
-    pub fn new(ingresses: &[Arc<Ingress>], services: &[Arc<Service>]) -> Self {
+    pub fn new(ingresses: &[Arc<Ingress>], classes: &Classes, services: &[Arc<Service>]) -> Self {
         let by_name: Services<'_> = services
             .iter()
             .filter_map(|service| {
@@ -85,7 +77,7 @@ impl Routes {
             })
             .collect();
         let mut routes = Self { services: local_names(&by_name), ..Self::default() };
-        let mut ours: Vec<&Arc<Ingress>> = ingresses.iter().filter(|i| is_ours(i)).collect();
+        let mut ours: Vec<&Arc<Ingress>> = ingresses.iter().filter(|i| classes.take(i)).collect();
         ours.sort_by_key(|ingress| {
             let metadata = &ingress.metadata;
             let created = metadata.creation_timestamp.as_ref().map(|time| time.0);

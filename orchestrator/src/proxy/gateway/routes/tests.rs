@@ -40,7 +40,7 @@ fn routes(ingresses: &[Value]) -> Routes {
     let of = |value: &Value| Arc::new(serde_json::from_value(value.clone()).unwrap());
     let services: Vec<Arc<Service>> =
         services.iter().map(|s| Arc::new(serde_json::from_value(s.clone()).unwrap())).collect();
-    Routes::new(&ingresses.iter().map(of).collect::<Vec<_>>(), &services)
+    Routes::new(&ingresses.iter().map(of).collect::<Vec<_>>(), &Classes::first(), &services)
 }
 
 fn found(routes: &Routes, host: &str, path: &str) -> String {
