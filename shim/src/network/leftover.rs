@@ -111,7 +111,8 @@ impl http_body::Body for Lent {
 /// What the connection has of the body.
 struct Leftover {
     shared: Arc<Mutex<Shared>>,
-    released: oneshot::Receiver<()>,
+    /// None once the handler is done with it.
+    held: Option<oneshot::Receiver<()>>,
     /// The client sends the body only once it is asked for it (`Expect: 100-continue`).
     expects: bool,
 }
@@ -133,12 +134,12 @@ fn lend(request: http::Request<Incoming>) -> (Request, Leftover) {
     let expects = parts.headers.contains_key(EXPECT);
     let lent = Lent { shared: shared.clone(), _held: held };
     let request = Request::from_parts(parts, lent.boxed_unsync());
-    (request, Leftover { shared, released, expects })
+    (request, Leftover { shared, held: Some(released), expects })
 }
 
 impl Leftover {
     async fn fate(mut self) -> Fate {
-        let is_released = self.released.try_recv() == Err(TryRecvError::Closed);
+        self.held.take_if(|held| held.try_recv() == Err(TryRecvError::Closed));
         let (is_over, asked, left) = {
             let shared = self.shared.lock();
             (shared.is_over(), shared.asked, shared.incoming.size_hint().exact())
@@ -147,7 +148,7 @@ impl Leftover {
             _ if is_over => Fate::Over,
             _ if self.expects && !asked => Fate::Close,
             Some(left) if left > MAX_LEFTOVER => Fate::Close,
-            None if is_released => match timeout(END_TIME, self.read_out()).await {
+            None if self.held.is_none() => match timeout(END_TIME, self.read_out()).await {
                 Ok(true) => Fate::Over,
                 Ok(false) | Err(_) => Fate::Close,
             },
@@ -157,8 +158,10 @@ impl Leftover {
 
     /// Waits until the handler is done with the body, and reads the rest.
     async fn finish(mut self) {
-        // It is never sent anything: an error is the end of the other side.
-        drop((&mut self.released).await);
+        if let Some(held) = self.held.take() {
+            // Nothing is ever sent: an error is the end of the other side.
+            drop(held.await);
+        }
         match timeout(REST_TIME, self.read_out()).await {
             Ok(true) => {}
             Ok(false) | Err(_) => tracing::debug!("the rest of a request's body is not waited for"),
