@@ -69,6 +69,9 @@ impl PodNet {
     pub(super) fn new(switch: Switch, ip: Ipv4Addr, config: AttachConfig) -> Self {
         let mut dns = config.dns;
         dns.hosts.push((config.name.clone(), ip.into()));
+        if let Some((short, _)) = config.name.split_once('.') {
+            dns.hosts.push((short.to_owned(), ip.into()));
+        }
         let names = PodNames::new(dns, &config.namespace, switch.domain());
         Self(Arc::new(Pod {
             switch,

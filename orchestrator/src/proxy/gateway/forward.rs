@@ -166,7 +166,9 @@ async fn splice(client: OnUpgrade, backend: OnUpgrade, _slot: Slot) {
 
 fn unavailable(host: &str, reason: RefusedReason) -> Response {
     match reason {
-        RefusedReason::NotListening => come_again(&format!("no Pod behind {host} is ready")),
+        RefusedReason::NotListening => come_again(&format!(
+            "no Pod behind {host} is ready and listens on the target port of its Service"
+        )),
         RefusedReason::Saturated => come_again(&format!("every Pod behind {host} is busy")),
     }
 }
