@@ -158,10 +158,11 @@ async fn content_changed_on_the_way_is_refused_and_not_kept() {
     let digest = Digest::of(&layer);
     let mut changed = layer.to_vec();
     changed[500_000] ^= 1;
-    let path = setting.registry.store.content().blob_path(&digest);
     for content in [changed, layer[..1000].to_vec(), [&layer[..], b"more"].concat()] {
-        std::fs::write(&path, content).unwrap();
-        let mismatch = setting.pull("raw:v1").await.unwrap_err();
+        let host = setting.registry.listen_but_send("raw", &digest, content).await;
+        let reference: Reference = format!("{host}/raw:v1").parse().unwrap();
+        let pulled = setting.client.pull(&reference, &Auth::Anonymous, &setting.store).await;
+        let mismatch = pulled.unwrap_err();
         assert!(matches!(mismatch, ClientError::DigestMismatch { .. }), "{mismatch:?}");
         assert!(!setting.store.contains(&digest));
     }

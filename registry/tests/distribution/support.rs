@@ -113,6 +113,17 @@ impl Registry {
         address
     }
 
+    /// Serves it on another free port, but sends `content` as a blob.
+    pub async fn listen_but_send(&self, name: &str, blob: &Digest, content: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let path = format!("/v2/{name}/blobs/{blob}");
+        let lying = axum::routing::get(move || async move { content });
+        let router = Router::new().route(&path, lying).fallback_service(self.router.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
     /// Serves it over TLS; also answers the CA certificate in PEM.
     pub async fn listen_tls(&self) -> (SocketAddr, Vec<u8>) {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
