@@ -25,8 +25,9 @@ use crate::clock::SystemClock;
 const SERVICES: &str = "/api/v1/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/ingresses";
+const CLASSES: &str = "/apis/networking.k8s.io/v1/ingressclasses";
 
-/// An API server of three kinds: lists what it was given, watches what comes after.
+/// An API server of a few kinds: lists what it was given, watches what comes after.
 struct ScriptedApi {
     lists: HashMap<&'static str, Vec<Value>>,
     events: broadcast::Sender<(&'static str, String)>,
@@ -52,7 +53,7 @@ async fn answer(State(api): State<Arc<ScriptedApi>>, request: Request<AxumBody>)
         });
         return AxumBody::from_stream(mine).into_response();
     }
-    let items = &api.lists[path.as_str()];
+    let items = api.lists.get(path.as_str()).cloned().unwrap_or_default();
     axum::Json(json!({"metadata": {"resourceVersion": "1"}, "items": items})).into_response()
 }
 
@@ -89,11 +90,15 @@ fn slice(version: &str, ip: IpAddr) -> Value {
 fn ingress() -> Value {
     json!({
         "metadata": {"name": "web", "namespace": "default", "resourceVersion": "1"},
-        "spec": {"rules": [{"host": "shop.test", "http": {"paths": [{
+        "spec": {"ingressClassName": "podium", "rules": [{"host": "shop.test", "http": {"paths": [{
             "path": "/", "pathType": "Prefix",
             "backend": {"service": {"name": "web", "port": {"number": 80}}},
         }]}}]},
     })
+}
+
+fn class() -> Value {
+    json!({"metadata": {"name": "podium"}, "spec": {"controller": "podium.dev/gateway"}})
 }
 
 async fn get(gateway: SocketAddr, host: &str) -> String {
@@ -131,6 +136,7 @@ async fn the_gateway_follows_what_the_api_says() {
             (SERVICES, vec![service()]),
             (SLICES, vec![slice("1", first.ip())]),
             (INGRESSES, vec![ingress()]),
+            (CLASSES, vec![class()]),
         ]),
         events: broadcast::channel(16).0,
         patches: Mutex::default(),
