@@ -7,8 +7,9 @@ use serde_yaml::options::DuplicateKeyPolicy;
 /// What is wrong with a text.
 pub use serde_yaml::Error;
 
-/// As deep as objects and lists may lie in each other: what serde_json allows.
-const MAX_DEPTH: usize = 127;
+/// As deep as objects and lists may lie in each other. Each level takes up to 16 KiB of a stack of
+/// two MiB; the deepest of Kubernetes' own objects have some twenty.
+const MAX_DEPTH: usize = 64;
 
 /// Reads one document. Bounds on its size are the seed's; of fields that stand twice it sees both.
 pub fn read<'de, S>(text: &'de [u8], seed: S) -> Result<S::Value, Error>
@@ -86,7 +87,15 @@ mod tests {
 
     #[test]
     fn depth_and_fields_that_stand_twice_are_errors() {
-        assert!(from_str::<Value>(&"[".repeat(1_000)).is_err());
+        for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
+            let nested = |depth| format!("{}{}", open.repeat(depth), close.repeat(depth));
+            let read = move |depth| from_str::<Value>(&nested(depth)).map(drop);
+            // Less than the stack of any thread that reads.
+            let small = std::thread::Builder::new().stack_size(3 << 19);
+            let read = small.spawn(move || (read(MAX_DEPTH - 1), read(1_000))).unwrap().join();
+            let (deepest, deeper) = read.unwrap();
+            assert!(deepest.is_ok() && deeper.is_err(), "{open}: {deepest:?} {deeper:?}");
+        }
         assert!(from_str::<Value>("a: 1\na: 2\n").unwrap_err().to_string().contains("duplicate"));
     }
 }
