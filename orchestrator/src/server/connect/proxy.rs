@@ -196,7 +196,9 @@ async fn node(
 fn check_port(node: &Node, target: &Target<'_>) -> Result<(), ApiError> {
     let endpoints = node.status.as_ref().and_then(|status| status.daemon_endpoints.as_ref());
     let served = endpoints.and_then(|endpoints| endpoints.kubelet_endpoint.as_ref());
-    let served = served.map_or(NODE_API_PORT, |endpoint| endpoint.port);
+    // None is said as 0.
+    let served = served.map(|endpoint| endpoint.port).filter(|port| *port != 0);
+    let served = served.unwrap_or(NODE_API_PORT);
     // Clients ask for the usual port without looking which it is.
     if target.port.is_empty()
         || target.port.parse().is_ok_and(|port: i32| port == served || port == NODE_API_PORT)
