@@ -144,7 +144,7 @@ async fn a_container_that_fails_backs_off_and_keeps_its_last_state_and_log() {
     })
     .await;
     for arguments in [["logs", "crash"].as_slice(), &["logs", "crash", "-p"]] {
-        shows(&kubectl, arguments, &["error: no preopen"]).await;
+        shows(&kubectl, arguments, &["error: open-at"]).await;
     }
 }
 

@@ -156,6 +156,7 @@ async fn a_sidecar_starts_before_the_others_and_stops_after_them() {
     };
     let mut job = pod("job", &["log", "3", "50"]);
     job["spec"]["restartPolicy"] = json!("Never");
+    job["spec"]["terminationGracePeriodSeconds"] = json!(10);
     job["spec"]["initContainers"] = json!([sidecar("side", 8081)]);
     create::<Pod>(&client, &job).await;
     let mut server = pod("server", &["log", "0", "50"]);

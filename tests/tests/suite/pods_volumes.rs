@@ -334,6 +334,6 @@ async fn the_last_words_of_a_container_are_its_message() {
     assert_eq!(elsewhere.as_deref(), Some("by volume"));
     let fallback = json!({"terminationMessagePolicy": "FallbackToLogsOnError"});
     let logged = run("logged", &["cat", "/none"], fallback.clone()).await;
-    assert!(logged.unwrap().starts_with("error: no preopen"));
+    assert!(logged.unwrap().starts_with("error: open-at"));
     assert_eq!(run("silent", &["log", "1"], fallback).await, None);
 }
